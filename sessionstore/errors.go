@@ -27,6 +27,9 @@ var (
 	// ErrIndeterminate means that a write may or may not have happened.
 	ErrIndeterminate = errors.New("outcome of the write is unknown")
 
+	// ErrInvalid means that an argument is one that the contract excludes.
+	ErrInvalid = errors.New("invalid argument")
+
 	// ErrClosed means that the store was closed.
 	ErrClosed = errors.New("store is closed")
 )

@@ -1,0 +1,55 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// prepareDir makes dir, or makes sure that an existing one is for us alone. It
+// returns the absolute path.
+func prepareDir(dir string) (string, error) {
+	if dir == "" {
+		return "", errors.New("no directory is given")
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return dir, os.MkdirAll(dir, 0o700)
+	case err != nil:
+		return "", err
+	case !info.IsDir():
+		return "", fmt.Errorf("%q is not a directory", dir)
+	case runtime.GOOS == "windows" || info.Mode().Perm()&0o077 == 0:
+		return dir, nil
+	}
+	return dir, tighten(dir, info.Mode().Perm())
+}
+
+// tighten takes the rights of others on a directory that is the store's, but
+// not on one that was named by mistake.
+func tighten(dir string, mode fs.FileMode) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		if _, err := os.Stat(filepath.Join(dir, badger.ManifestFilename)); err != nil {
+			return fmt.Errorf("%q holds other files and others can enter it (mode %04o): "+
+				"give the store a directory of its own", dir, mode)
+		}
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("others can enter %q (mode %04o) and that can not be changed: %w", dir, mode, err)
+	}
+	return nil
+}

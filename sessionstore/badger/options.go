@@ -1,0 +1,100 @@
+package badger
+
+import (
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"go.uber.org/zap"
+)
+
+// DefaultMinFreeSpace is what is left free on the disk if nothing else is
+// configured.
+const DefaultMinFreeSpace = 64 << 20
+
+// Options configures a [Store].
+type Options struct {
+	// Dir is the directory of the store. It belongs to the store alone, and to
+	// one process at a time. It is created with mode 0700 if it is not there.
+	Dir string
+
+	// SyncWrites puts every write on the disk before it is acknowledged.
+	// Without it, a write survives the end of this process at once, however
+	// it ends, and a crash of the machine within about a second. Deletions and
+	// records that never expire are always on the disk first.
+	SyncWrites bool
+
+	// MinFreeSpace is how many bytes are left free on the disk: with less,
+	// writes fail with [sessionstore.ErrNoSpace] until there is more. Zero
+	// means [DefaultMinFreeSpace]. It is a floor: the store asks for more while
+	// Badger needs more to rewrite its tables.
+	MinFreeSpace int64
+
+	// Logger gets what the store and Badger have to say; nil for nothing. No
+	// keys or values are logged above the debug level.
+	Logger *zap.Logger
+
+	// probe replaces the question to the file system in tests.
+	probe func(dir string) (room, error)
+}
+
+const (
+	memTableSize = 8 << 20
+
+	// valueThreshold is the size from which Badger would put a value into the
+	// value log. It may be at most 15 % of memTableSize.
+	valueThreshold = 1 << 20
+
+	// applicationMagic marks the directory as ours, so that Badger refuses
+	// one that another application made.
+	applicationMagic = 0x5353
+)
+
+// engineOptions returns what Badger is opened with: values stay in the LSM
+// tree, so there is no value log to collect, and little memory is used.
+func engineOptions(dir string, log badger.Logger) badger.Options {
+	o := badger.DefaultOptions(dir).WithLogger(log)
+	o.ExternalMagicVersion = applicationMagic
+	o.ValueThreshold = valueThreshold
+
+	// Each memtable's arena is allocated in full when it is made. Fewer and
+	// smaller ones also bound what has to be written when the disk is full.
+	o.MemTableSize = memTableSize
+	o.NumMemtables = 2
+	o.NumLevelZeroTables = 2
+	o.NumLevelZeroTablesStall = 8
+	o.NumCompactors = 2 // one alone is refused
+	o.CompactL0OnClose = true
+	o.NumVersionsToKeep = 1
+
+	// The value log is not used, but its file is made and mapped at twice this
+	// size.
+	o.ValueLogFileSize = 2 << 20
+
+	// Sealed values do not compress, and uncompressed blocks are read from the
+	// page cache faster than from Badger's block cache.
+	o.Compression = options.None
+	o.BlockCacheSize = 0
+	o.IndexCacheSize = 0
+
+	// The store locks the key of a write itself, see write.go.
+	o.DetectConflicts = false
+
+	// The store syncs by itself, see sync.go: Badger would do it for each
+	// transaction alone, in its only writer.
+	o.SyncWrites = false
+
+	o.NumGoroutines = 2
+	o.MetricsEnabled = false // process-wide variables
+	return o
+}
+
+// roomOf returns how to ask for the room left in dir, or nil.
+func (o Options) roomOf(dir string) func() (room, error) {
+	probe := o.probe
+	if probe == nil {
+		probe = probeRoom
+	}
+	if probe == nil {
+		return nil
+	}
+	return func() (room, error) { return probe(dir) }
+}

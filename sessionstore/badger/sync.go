@@ -1,0 +1,270 @@
+package badger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"go.uber.org/zap"
+)
+
+// syncInterval is how long a write may stay off the disk if nobody waits for
+// it.
+const syncInterval = time.Second
+
+// syncer puts commits on the disk, many at once: all that were made before a
+// run began are covered by it. It runs when someone waits, and a second after
+// the first commit that it has not covered.
+type syncer struct {
+	run func() error
+	log *logger
+
+	mu      sync.Mutex
+	unsaved bool   // there are commits that no run covers
+	current *round // the run in progress
+	next    *round // what waiters join while there are unsaved commits
+
+	written chan struct{} // there are unsaved commits
+	urgent  chan struct{} // someone waits for them
+	quit    chan struct{}
+	stopped chan struct{}
+}
+
+type round struct {
+	done chan struct{}
+	err  error // valid once done is closed
+}
+
+func newRound() *round { return &round{done: make(chan struct{})} }
+
+func newSyncer(run func() error, log *logger) *syncer {
+	y := &syncer{
+		run:     run,
+		log:     log,
+		next:    newRound(),
+		written: make(chan struct{}, 1),
+		urgent:  make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		stopped: make(chan struct{}),
+	}
+	go y.loop()
+	return y
+}
+
+// dirty says that something was committed.
+func (y *syncer) dirty() {
+	y.mu.Lock()
+	y.markUnsaved()
+	y.mu.Unlock()
+}
+
+func (y *syncer) markUnsaved() {
+	if !y.unsaved {
+		y.unsaved = true
+		signal(y.written)
+	}
+}
+
+// wait returns when everything that was committed before is on the disk.
+func (y *syncer) wait(ctx context.Context) error {
+	y.mu.Lock()
+	r := y.current
+	if y.unsaved {
+		r = y.next
+		signal(y.urgent)
+	}
+	y.mu.Unlock()
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stop ends the loop. Nobody may be waiting.
+func (y *syncer) stop() {
+	close(y.quit)
+	<-y.stopped
+}
+
+func (y *syncer) loop() {
+	defer close(y.stopped)
+	timer := time.NewTimer(syncInterval)
+	defer timer.Stop()
+	for {
+		select {
+		case <-y.quit:
+			return
+		case <-y.written:
+		}
+		timer.Reset(syncInterval)
+		select {
+		case <-y.quit:
+			return
+		case <-y.urgent:
+		case <-timer.C:
+		}
+		y.round()
+	}
+}
+
+func (y *syncer) round() {
+	y.mu.Lock()
+	r := y.next
+	y.current, y.next, y.unsaved = r, newRound(), false
+	y.mu.Unlock()
+
+	r.err = y.run()
+
+	y.mu.Lock()
+	y.current = nil
+	if r.err != nil {
+		y.markUnsaved()
+	}
+	y.mu.Unlock()
+	close(r.done)
+	if r.err != nil {
+		y.log.get().Error("session store could not be synced to the disk", zap.Error(r.err))
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+const memtableSuffix = ".mem"
+
+// walSync writes Badger's write-ahead logs to the disk.
+//
+// Badger's own Sync covers only the log of the active memtable: a commit whose
+// memtable was rotated since would be missed until it has been flushed to a
+// table. It moreover holds up readers meanwhile. So the log files, which are
+// written through memory maps, are synced here. A log that is gone was flushed:
+// Badger syncs the table and the manifest before it removes the log, and only
+// the entry in the directory is left to sync.
+type walSync struct {
+	db  *badger.DB
+	dir string
+
+	known  map[string]bool // the logs at the end of the last run
+	failed map[string]bool // logs that could not be synced once
+}
+
+func newWALSync(db *badger.DB, dir string) *walSync {
+	return &walSync{db: db, dir: dir, failed: make(map[string]bool)}
+}
+
+func (w *walSync) run() error {
+	if runtime.GOOS == "linux" {
+		return w.syncFiles()
+	}
+	return w.waitForFlush()
+}
+
+// syncFiles relies on fsync to include what was written through other maps of
+// the file, as Linux does.
+func (w *walSync) syncFiles() error {
+	names, err := w.logs()
+	if err != nil {
+		return err
+	}
+	known := make(map[string]bool, len(names))
+	changed := len(names) != len(w.known)
+	var errs []error
+	for _, name := range names {
+		err := w.syncFile(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			changed = true
+			continue
+		case err != nil:
+			w.failed[name] = true
+			errs = append(errs, err)
+		case w.failed[name]:
+			// After a failure the kernel may report success without having
+			// written the pages that failed. The log can be trusted no more,
+			// but its memtable can: it takes until that has been flushed.
+			errs = append(errs, fmt.Errorf("sync %s: failed before", name))
+		}
+		changed = changed || !w.known[name]
+		known[name] = true
+	}
+	for name := range w.failed {
+		if !known[name] {
+			delete(w.failed, name)
+		}
+	}
+	if changed {
+		if err := w.syncFile("."); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) > 0 {
+		w.known = nil
+		return errors.Join(errs...)
+	}
+	w.known = known
+	return nil
+}
+
+func (w *walSync) syncFile(name string) error {
+	f, err := os.Open(filepath.Join(w.dir, name))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// waitForFlush does it without that: it syncs the active log and waits until
+// there is no other.
+func (w *walSync) waitForFlush() error {
+	if err := w.db.Sync(); err != nil {
+		return err
+	}
+	names, err := w.logs()
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	active := names[len(names)-1]
+	for i := 0; ; i++ {
+		names, err := w.logs()
+		if err != nil {
+			return err
+		}
+		if len(names) == 0 || names[0] >= active {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// logs returns the names of the write-ahead logs, oldest first.
+func (w *walSync) logs() ([]string, error) {
+	entries, err := os.ReadDir(w.dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), memtableSuffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}

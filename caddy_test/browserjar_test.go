@@ -103,12 +103,14 @@ func parseExpires(value string) (time.Time, error) {
 	return http.ParseTime(value)
 }
 
-// header is the Cookie header for a request to path, "" for none.
-func (j *browserJar) header(path string) string {
+// header is the Cookie header for a request to path, "" for none. A navigation
+// that another site caused takes no SameSite=Strict cookies along.
+func (j *browserJar) header(path string, crossSite bool) string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	matching := slices.DeleteFunc(slices.Clone(j.cookies), func(c *browserCookie) bool {
-		return path != c.path && !strings.HasPrefix(path, strings.TrimSuffix(c.path, "/")+"/")
+		return crossSite && c.sameSite == "strict" ||
+			path != c.path && !strings.HasPrefix(path, strings.TrimSuffix(c.path, "/")+"/")
 	})
 	slices.SortStableFunc(matching, func(a, b *browserCookie) int { return len(b.path) - len(a.path) })
 	pairs := make([]string, len(matching))

@@ -45,9 +45,7 @@ type httpVisitor struct {
 	jar       *browserJar
 	transport http.RoundTripper
 
-	page *httpPage
-
-	mu     sync.Mutex
+	page   *httpPage
 	values map[string][]string // what the application received, over time
 }
 
@@ -91,8 +89,14 @@ func (v *httpVisitor) request(method, target string, form url.Values, lines []st
 		name, value, _ := strings.Cut(line, ": ")
 		req.Header.Set(name, value)
 	}
-	if cookie := v.jar.header(target); cookie != "" {
+	if cookie := v.jar.header(target, req.Header.Get("Sec-Fetch-Site") == "cross-site"); cookie != "" {
 		req.Header["Cookie"] = []string{cookie}
+	}
+	if v.x.scheme == "http" {
+		// Browsers tell it over secure connections only.
+		for _, name := range []string{"Site", "Mode", "Dest", "User"} {
+			req.Header.Del("Sec-Fetch-" + name)
+		}
 	}
 	res, err := v.transport.RoundTrip(req)
 	if err != nil {
@@ -226,27 +230,31 @@ func (v *httpVisitor) items(id string) []string {
 
 func (v *httpVisitor) sent() map[string]string {
 	v.t.Helper()
-	return v.receivedAt("/cookies/", "same-origin")
+	return v.receivedAt("/cookies/", "same-origin").Cookies
 }
 
-// receivedAt is what the application shows of the cookies it received with a
-// request for path, which a page of this kind of site caused.
-func (v *httpVisitor) receivedAt(path, site string) map[string]string {
+// arrived is what an application shows of the cookies it received.
+type arrived struct {
+	Cookies map[string]string // as its language has them
+	Raw     string            // the Cookie header
+}
+
+// receivedAt is what the application received with a request for path, which a
+// page of this kind of site caused.
+func (v *httpVisitor) receivedAt(path, site string) arrived {
 	v.t.Helper()
 	p, err := v.navigate(http.MethodGet, path, nil, site)
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	var arrived struct{ Cookies map[string]string }
-	if err := json.Unmarshal(p.body, &arrived); err != nil {
+	var received arrived
+	if err := json.Unmarshal(p.body, &received); err != nil {
 		v.t.Fatalf("%s: %v: %s", path, err, p.body)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for name, value := range arrived.Cookies {
+	for name, value := range received.Cookies {
 		v.values[name] = append(v.values[name], value)
 	}
-	return arrived.Cookies
+	return received
 }
 
 // secrets are the values of private cookies that the application received, as

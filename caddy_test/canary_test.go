@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -141,4 +143,8 @@ func expectLeak(t *testing.T, s *server, where, canary string) {
 		}
 	}
 	t.Errorf("the scan did not find the canary in %s, only in %q", where, leaks)
+}
+
+func values(canaries map[string]string) []string {
+	return slices.Collect(maps.Values(canaries))
 }

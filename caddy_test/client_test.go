@@ -98,7 +98,8 @@ func recordedDial(s *server, x site, to io.Writer, protocol string) (net.Conn, e
 	return &recordingConn{Conn: conn, received: to}, nil
 }
 
-// get sends a GET request with further headers, each "Name: value".
+// get sends a GET request with further headers, each "Name: value". Those
+// without a value are left out.
 func (c *client) get(target string, lines ...string) *reply {
 	c.t.Helper()
 	return c.do(http.MethodGet, target, lines...)
@@ -130,7 +131,10 @@ func (c *client) try(method, target string, lines ...string) (*reply, error) {
 	}
 	for _, line := range lines {
 		name, value, _ := strings.Cut(line, ": ")
-		req.Header[http.CanonicalHeaderKey(name)] = append(req.Header[http.CanonicalHeaderKey(name)], value)
+		if value != "" {
+			name = http.CanonicalHeaderKey(name)
+			req.Header[name] = append(req.Header[name], value)
+		}
 	}
 	res, err := c.transport.RoundTrip(req)
 	if err != nil {

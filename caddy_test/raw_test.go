@@ -42,25 +42,6 @@ func (c *recordingConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// site is an address that a server answers on. Names need no resolver: every
-// client connects to the loopback and only says the name.
-type site struct {
-	scheme, host string
-	port         int
-}
-
-func newSite(t *testing.T, scheme string) site {
-	t.Helper()
-	return site{scheme, "app.test", freePort(t)}
-}
-
-// String is the address as it stands in a Caddyfile.
-func (x site) String() string { return fmt.Sprintf("%s://%s:%d", x.scheme, x.host, x.port) }
-
-func (x site) authority() string { return fmt.Sprintf("%s:%d", x.host, x.port) }
-
-func (x site) dial() string { return fmt.Sprintf("127.0.0.1:%d", x.port) }
-
 // rawConn is a client connection on which the test writes and reads bytes.
 type rawConn struct {
 	net.Conn

@@ -103,7 +103,7 @@ func newServer(t *testing.T, opts ...option) *server {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("caddy log, last lines:\n%s", tail(s.log(), 60))
+			t.Logf("caddy log, last lines:\n%s", tail(s.log(), 12))
 		}
 	})
 	return s
@@ -388,9 +388,16 @@ func within(limit time.Duration, try func() error) error {
 	}
 }
 
-func tail(text string, lines int) string {
-	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+// tail is the end of a log, without the many lines in which Caddy tells how it
+// chose a certificate, and with long lines cut.
+func tail(log string, lines int) string {
+	var kept []string
+	for line := range strings.Lines(log) {
+		if !strings.Contains(line, `"logger":"tls`) && !strings.Contains(line, `"logger":"events"`) {
+			kept = append(kept, strings.TrimSpace(line[:min(len(line), 900)]))
+		}
+	}
+	return strings.Join(kept[max(0, len(kept)-lines):], "\n")
 }
 
 // errStill is for tries of eventually that only know that it is not so yet.

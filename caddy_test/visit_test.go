@@ -3,7 +3,6 @@ package caddy_test
 import (
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -71,17 +70,6 @@ func eachVisit(t *testing.T, visit func(t *testing.T, a application, p placement
 			}
 		})
 	}
-}
-
-// siteWith is a site that proxies to addr, with directives in front of that.
-func siteWith(x site, directives, addr string) config {
-	var b strings.Builder
-	b.WriteString(x.String() + " {\n\tlog\n")
-	if x.scheme == "https" {
-		b.WriteString("\ttls internal\n")
-	}
-	b.WriteString("\t" + directives + "\n\treverse_proxy " + addr + "\n}\n")
-	return config{sites: b.String()}
 }
 
 // scriptedVisit is the visit that has to go the same way wherever the cookies

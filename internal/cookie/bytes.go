@@ -71,20 +71,15 @@ func isASCII(s string) bool {
 }
 
 // hasControl reports whether s holds a control character other than the tab:
-// %x00-08 / %x0A-1F / %x7F. Every byte of every cookie passes through here, so
-// it looks at eight at a time.
+// %x00-08 / %x0A-1F / %x7F. Every octet of every cookie passes through here, so
+// it looks at eight at a time: if all are from 0x20 to 0x7E, then neither they
+// nor the sums below reach a high bit. Any others get a closer look.
 func hasControl(s string) bool {
-	const (
-		ones = 0x0101010101010101
-		high = 0x80 * ones
-	)
+	const ones = 0x0101010101010101
 	for len(s) >= 8 {
 		w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
 			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-		below := (w - 0x20*ones) &^ w & high // not 0 if, and only if, some byte is less than 0x20
-		del := w ^ 0x7F*ones
-		del = (del - ones) &^ del & high // not 0 if, and only if, some byte is 0x7F
-		if below|del != 0 && hasControlByte(s[:8]) {
+		if (w|(w-0x20*ones)|(w+ones))&(0x80*ones) != 0 && hasControlByte(s[:8]) {
 			return true
 		}
 		s = s[8:]
@@ -92,8 +87,7 @@ func hasControl(s string) bool {
 	return hasControlByte(s)
 }
 
-// hasControlByte is hasControl byte by byte: for the last few, and for words
-// with a tab in them.
+// hasControlByte is hasControl octet by octet.
 func hasControlByte(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 && c != '\t' || c == 0x7F {

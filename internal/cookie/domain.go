@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/net/idna"
 	"golang.org/x/net/publicsuffix"
@@ -53,7 +54,7 @@ func CanonicalHost(hostport string) (string, error) {
 	}
 	if !isASCII(host) {
 		ascii, err := hostProfile.ToASCII(host)
-		if err != nil {
+		if err != nil || !utf8.ValidString(host) {
 			return "", ErrHost
 		}
 		host = ascii

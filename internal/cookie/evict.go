@@ -2,6 +2,7 @@ package cookie
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -41,23 +42,28 @@ func (e *Editor) evict(keep int, now time.Time, lim Limits) {
 	}
 	kept := e.jar.cookies[keep].Updated
 	e.DropExpired(now)
-	for lim.exceeded(&e.jar) {
-		victim, victimProtected := -1, false
-		for i := range e.jar.cookies {
-			c := &e.jar.cookies[i]
-			if c.Updated == kept {
-				continue
-			}
-			protected := lim.Protected != nil && lim.Protected(c.Name)
-			if victim < 0 || victimProtected && !protected ||
-				victimProtected == protected && c.Updated < e.jar.cookies[victim].Updated {
-				victim, victimProtected = i, protected
-			}
+
+	var plain, protected []uint64 // Updated, which tells one cookie from another
+	for i := range e.jar.cookies {
+		switch c := &e.jar.cookies[i]; {
+		case c.Updated == kept:
+		case lim.Protected != nil && lim.Protected(c.Name):
+			protected = append(protected, c.Updated)
+		default:
+			plain = append(plain, c.Updated)
 		}
-		if victim < 0 {
+	}
+	slices.Sort(plain)
+	slices.Sort(protected)
+	for _, updated := range append(plain, protected...) {
+		if !lim.exceeded(&e.jar) {
 			return
 		}
-		e.evicted = append(e.evicted, e.jar.cookies[victim].Name)
-		e.remove(victim)
+		i := 0
+		for e.jar.cookies[i].Updated != updated {
+			i++
+		}
+		e.evicted = append(e.evicted, e.jar.cookies[i].Name)
+		e.remove(i)
 	}
 }

@@ -22,9 +22,10 @@ func (c Cookie) SetCookieLine(now time.Time) string {
 		b.WriteString(c.Domain)
 	}
 	if c.Persistent {
-		left := c.Expires().Sub(now)
+		left := min(max(0, c.Expires().Sub(now)), maxLifetime)
+		seconds := (left + time.Second - 1) / time.Second // 0 would delete it
 		b.WriteString("; Max-Age=")
-		b.WriteString(strconv.FormatInt(max(0, int64((left+time.Second-1)/time.Second)), 10))
+		b.WriteString(strconv.FormatInt(int64(seconds), 10))
 	}
 	if c.SameSite != SameSiteDefault {
 		b.WriteString("; SameSite=")

@@ -10,9 +10,9 @@ import (
 // Header returns the value of the Cookie header that belongs to a request at
 // the time now (5.8.3), "" if no cookie does, and the number of cookies in it.
 //
-// If max is greater than 0 and the value would be longer, the largest cookies
+// If limit is greater than 0 and the value would be longer, the largest cookies
 // are left out, one by one, until it is not; skipped has their names.
-func (j *Jar) Header(req Request, now time.Time, max int) (header string, n int, skipped []string) {
+func (j *Jar) Header(req Request, now time.Time, limit int) (header string, n int, skipped []string) {
 	if j.Len() == 0 {
 		return "", 0, nil
 	}
@@ -31,8 +31,8 @@ func (j *Jar) Header(req Request, now time.Time, max int) (header string, n int,
 		picked = append(picked, i)
 		size += len("; ") + c.headerSize()
 	}
-	if max > 0 && size > max {
-		picked, size, skipped = j.fit(picked, size, max)
+	if limit > 0 && size > limit {
+		picked, size, skipped = j.fit(picked, size, limit)
 	}
 	if len(picked) == 0 {
 		return "", 0, skipped
@@ -71,8 +71,8 @@ func (c *Cookie) headerSize() int {
 }
 
 // fit leaves out of picked, which makes a header of size octets, the largest
-// cookies until the header has at most max; of equals, the later ones.
-func (j *Jar) fit(picked []int, size, max int) (kept []int, keptSize int, skipped []string) {
+// cookies until the header has at most limit; of equals, the later ones.
+func (j *Jar) fit(picked []int, size, limit int) (kept []int, keptSize int, skipped []string) {
 	bySize := slices.Clone(picked)
 	slices.SortFunc(bySize, func(a, b int) int {
 		return cmp.Or(
@@ -80,7 +80,7 @@ func (j *Jar) fit(picked []int, size, max int) (kept []int, keptSize int, skippe
 			cmp.Compare(b, a),
 		)
 	})
-	for size > max && len(bySize) > 0 {
+	for size > limit && len(bySize) > 0 {
 		c := &j.cookies[bySize[0]]
 		size -= len("; ") + c.headerSize()
 		skipped = append(skipped, c.Name)

@@ -60,9 +60,10 @@ type SetCookie struct {
 	Persistent bool      // there was a valid Max-Age or Expires
 	Expiry     time.Time // when Persistent: from Max-Age, else Expires; at most 400 days from now
 
-	Secure, HttpOnly, Partitioned bool
-
-	SameSite SameSite
+	Secure      bool
+	HttpOnly    bool
+	Partitioned bool // not part of 6265bis; a Jar has no partitions and does not keep it
+	SameSite    SameSite
 }
 
 // ParseSetCookie parses the value of one Set-Cookie header field, at the time
@@ -83,7 +84,10 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 	if c.Name == "" && c.Value == "" {
 		return SetCookie{}, ErrEmpty
 	}
-	var maxAge, expires lifetime
+	var (
+		domain          string
+		maxAge, expires lifetime
+	)
 	for attributes != "" {
 		var attribute string
 		attribute, attributes, _ = strings.Cut(attributes, ";")
@@ -104,7 +108,7 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 				maxAge = lifetime{t, true}
 			}
 		case equalFold(name, "domain"):
-			c.Domain = lowerASCII(strings.TrimPrefix(value, "."))
+			domain = value
 		case equalFold(name, "path"):
 			c.Path, c.HasPath = "", true
 			if strings.HasPrefix(value, "/") {
@@ -120,6 +124,7 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 			c.Partitioned = true
 		}
 	}
+	c.Domain = lowerASCII(strings.TrimPrefix(domain, "."))
 	if !maxAge.given {
 		maxAge = expires
 	}

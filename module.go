@@ -1,1 +1,327 @@
+// Package serversession gives legacy web applications server-side sessions.
+//
+// It is a Caddy HTTP handler, `server_session`, that stands before a reverse
+// proxy, takes sensitive and oversized cookies out of the application's
+// responses, keeps them in a session behind one opaque cookie, and puts them
+// back into the requests that the application gets.
 package serversession
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+	"github.com/serversession/caddy-server-session/internal/policy"
+	"github.com/serversession/caddy-server-session/internal/session"
+)
+
+func init() {
+	caddy.RegisterModule(Handler{})
+}
+
+// Handler keeps cookies of the application behind it in a server-side session.
+//
+// Cookies that the application sets are judged by their name, size, attributes
+// and value. Without any option, those with HttpOnly, those that are larger than
+// browsers accept, and well-known session cookies that no script writes (such
+// as PHPSESSID and JSESSIONID) are stored; all others pass. The browser gets a
+// single opaque cookie in their place, `__Host-Http-session`. On later requests
+// the stored cookies are put back into the Cookie header as a browser would
+// have sent them, and whatever the client sends under their names is dropped.
+//
+// The placeholder `{http.server_session.handle}` is the name of the session in
+// logs; it is empty without a session and gives no access.
+type Handler struct {
+	// Part of the name of the session cookie, and of what separates sessions:
+	// two handlers with different names keep different sessions. Default:
+	// `session`.
+	Name string `json:"name,omitempty"`
+
+	// Names of cookies to store, whatever their attributes. An asterisk stands
+	// for any characters.
+	Store []string `json:"store,omitempty"`
+
+	// Whether to store cookies that have the attribute HttpOnly. Default: true.
+	StoreHTTPOnly *bool `json:"store_http_only,omitempty"`
+
+	// Store cookies whose name and value have more octets than this together.
+	// A negative number means that size does not matter. Default: 4096, which
+	// is what browsers accept.
+	StoreLargerThan int64 `json:"store_larger_than,omitempty"`
+
+	// Store cookies whose value is shaped like a JWT or JWE. Default: false.
+	StoreJWT bool `json:"store_jwt,omitempty"`
+
+	// Names of cookies that stay in the browser. An asterisk stands for any
+	// characters. It goes before `drop` and `store`.
+	Pass []string `json:"pass,omitempty"`
+
+	// Names of cookies that reach nobody, neither the browser nor the
+	// application. An asterisk stands for any characters. It goes before
+	// `store`.
+	Drop []string `json:"drop,omitempty"`
+
+	// What becomes of the application's cookies about which nothing else
+	// decides: `pass` or `drop`. Default: `pass`.
+	Unmatched string `json:"unmatched,omitempty"`
+
+	// The session cookie.
+	Cookie CookieConfig `json:"cookie,omitzero"`
+
+	// How long cookies that would end with the browser are kept when no request
+	// comes. Default: 7d.
+	IdleTimeout caddy.Duration `json:"idle_timeout,omitempty"`
+
+	// How long a session lasts at most. Default: 400d.
+	AbsoluteTimeout caddy.Duration `json:"absolute_timeout,omitempty"`
+
+	// How long a session is kept whose cookie has not come back from the
+	// browser. Default: 1h.
+	ProvisionalTimeout caddy.Duration `json:"provisional_timeout,omitempty"`
+
+	// How many cookies a session holds at most. Default: 180.
+	MaxCookies int `json:"max_cookies,omitempty"`
+
+	// How many octets the name and value of a stored cookie have at most.
+	// Default: 65536 (64 KiB).
+	MaxCookieSize int64 `json:"max_cookie_size,omitempty"`
+
+	// How many octets the cookies of a session have at most. Default: 262144
+	// (256 KiB).
+	MaxSessionSize int64 `json:"max_session_size,omitempty"`
+
+	// How many octets of stored cookies a request to the application carries at
+	// most; what exceeds it is left out, the largest cookies first. Default:
+	// 16384 (16 KiB).
+	MaxReplaySize int64 `json:"max_replay_size,omitempty"`
+
+	// What happens when the store fails: `fail` answers 503, or 502 if the
+	// application has already acted; `anonymous` goes on without a session.
+	// Stored cookies leak in neither case. Default: `fail`.
+	OnStoreError string `json:"on_store_error,omitempty"`
+
+	app    *App
+	policy *policy.Policy
+	config session.Config
+	logger *zap.Logger
+
+	prefixedName, prefixedMarker, plainMarker string // see cookieNames
+
+	explained *onceByName // cookies about which the log has said enough
+}
+
+// CookieConfig configures the session cookie.
+type CookieConfig struct {
+	// Serve sessions over cleartext HTTP, too, under a cookie without prefix
+	// and without Secure: a different session from the secure one. Default:
+	// false; a cleartext response that would have to store a cookie is refused.
+	InsecureHTTP bool `json:"insecure_http,omitempty"`
+}
+
+// Defaults, see the fields of Handler.
+const (
+	defaultName               = "session"
+	defaultStoreLargerThan    = 4096
+	defaultIdleTimeout        = 7 * 24 * time.Hour
+	defaultAbsoluteTimeout    = 400 * 24 * time.Hour
+	defaultProvisionalTimeout = time.Hour
+	defaultMaxCookies         = 180
+	defaultMaxCookieSize      = 64 << 10
+	defaultMaxSessionSize     = 256 << 10
+	defaultMaxReplaySize      = 16 << 10
+)
+
+// Values of options.
+const (
+	optionPass      = "pass"
+	optionDrop      = "drop"
+	optionFail      = "fail"
+	optionAnonymous = "anonymous"
+)
+
+// CaddyModule returns the Caddy module information.
+func (Handler) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{
+		ID:  "http.handlers.server_session",
+		New: func() caddy.Module { return new(Handler) },
+	}
+}
+
+// Provision sets up h.
+func (h *Handler) Provision(ctx caddy.Context) error {
+	h.logger = ctx.Logger()
+	app, err := ctx.App("server_session")
+	if err != nil {
+		return err
+	}
+	h.app = app.(*App)
+	h.setDefaults()
+	h.explained = new(onceByName)
+	h.prefixedName = hostPrefix + h.Name
+	h.prefixedMarker = h.prefixedName + markerSuffix
+	h.plainMarker = h.Name + markerSuffix
+	h.policy, err = policy.New(policy.Config{
+		Store:           h.Store,
+		Pass:            h.Pass,
+		Drop:            h.Drop,
+		StoreHTTPOnly:   *h.StoreHTTPOnly,
+		StoreLargerThan: max(h.StoreLargerThan, 0),
+		StoreJWT:        h.StoreJWT,
+		DropUnmatched:   h.Unmatched == optionDrop,
+	})
+	if err != nil {
+		return err
+	}
+	h.config = session.Config{
+		Lifetimes: session.Lifetimes{
+			Idle:        time.Duration(h.IdleTimeout),
+			Absolute:    time.Duration(h.AbsoluteTimeout),
+			Provisional: time.Duration(h.ProvisionalTimeout),
+		},
+		Limits: cookie.Limits{
+			MaxCookies:    h.MaxCookies,
+			MaxCookieSize: int(h.MaxCookieSize),
+			MaxJarSize:    int(h.MaxSessionSize),
+			Protected:     policy.SessionLike,
+		},
+	}
+	return metrics.register(ctx.GetMetricsRegistry())
+}
+
+func (h *Handler) setDefaults() {
+	setDefault(&h.Name, defaultName)
+	setDefault(&h.StoreLargerThan, defaultStoreLargerThan)
+	setDefault(&h.Unmatched, optionPass)
+	setDefault(&h.OnStoreError, optionFail)
+	setDefault(&h.IdleTimeout, caddy.Duration(defaultIdleTimeout))
+	setDefault(&h.AbsoluteTimeout, caddy.Duration(defaultAbsoluteTimeout))
+	setDefault(&h.ProvisionalTimeout, caddy.Duration(defaultProvisionalTimeout))
+	setDefault(&h.MaxCookies, defaultMaxCookies)
+	setDefault(&h.MaxCookieSize, defaultMaxCookieSize)
+	setDefault(&h.MaxSessionSize, defaultMaxSessionSize)
+	setDefault(&h.MaxReplaySize, defaultMaxReplaySize)
+	if h.StoreHTTPOnly == nil {
+		yes := true
+		h.StoreHTTPOnly = &yes
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate checks the options.
+func (h *Handler) Validate() error {
+	if err := checkName(h.Name); err != nil {
+		return err
+	}
+	if h.Unmatched != optionPass && h.Unmatched != optionDrop {
+		return fmt.Errorf("unmatched: %q is neither pass nor drop", h.Unmatched)
+	}
+	if h.OnStoreError != optionFail && h.OnStoreError != optionAnonymous {
+		return fmt.Errorf("on_store_error: %q is neither fail nor anonymous", h.OnStoreError)
+	}
+	for name, d := range map[string]caddy.Duration{
+		"idle_timeout": h.IdleTimeout, "absolute_timeout": h.AbsoluteTimeout, "provisional_timeout": h.ProvisionalTimeout,
+	} {
+		if d < caddy.Duration(time.Second) {
+			return fmt.Errorf("%s: %v is less than a second", name, time.Duration(d))
+		}
+	}
+	for name, n := range map[string]int64{
+		"max_cookies": int64(h.MaxCookies), "max_cookie_size": h.MaxCookieSize,
+		"max_session_size": h.MaxSessionSize, "max_replay_size": h.MaxReplaySize,
+	} {
+		if n <= 0 {
+			return fmt.Errorf("%s: %d is not positive", name, n)
+		}
+	}
+	if h.MaxCookieSize > h.MaxSessionSize {
+		return fmt.Errorf("max_cookie_size %d exceeds max_session_size %d", h.MaxCookieSize, h.MaxSessionSize)
+	}
+	// Badger keeps a record in one transaction; 512 KiB is well below what
+	// that can hold.
+	if h.MaxSessionSize > maxSessionSizeLimit {
+		return fmt.Errorf("max_session_size: %d exceeds %d", h.MaxSessionSize, maxSessionSizeLimit)
+	}
+	return nil
+}
+
+const maxSessionSizeLimit = 512 << 10
+
+// checkName accepts what can be part of a cookie's name (RFC 9110 section
+// 5.6.2) and keeps to characters that no server folds.
+func checkName(name string) error {
+	if len(name) > 64 {
+		return errors.New("name is longer than 64 characters")
+	}
+	for _, c := range name {
+		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", c) {
+			return fmt.Errorf("name: %q can not be part of a cookie's name; use letters, digits, _ and -", c)
+		}
+	}
+	return nil
+}
+
+// ServeHTTP carries one exchange through the session.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	if h.handledAlready(r) {
+		return next.ServeHTTP(w, r)
+	}
+	x, err := h.identify(w, r)
+	if err != nil {
+		return err
+	}
+	if err := x.load(); err != nil {
+		return err
+	}
+	return x.serve(x.rewrite(), next)
+}
+
+// handledKey is the context key of the names of session cookies that outer
+// handlers take care of.
+type handledKey struct{}
+
+// handled is a list of names, innermost first.
+type handled struct {
+	name  string
+	outer *handled
+
+	// cookies are the Cookie lines as the outermost handler got them: it
+	// forwards none of our tokens, but an inner handler needs its own.
+	cookies []string
+}
+
+func handledBy(ctx context.Context) *handled {
+	l, _ := ctx.Value(handledKey{}).(*handled)
+	return l
+}
+
+// handledAlready reports whether an outer handler takes care of the session
+// of this name; the outermost one wins.
+func (h *Handler) handledAlready(r *http.Request) bool {
+	for l := handledBy(r.Context()); l != nil; l = l.outer {
+		if l.name == h.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// Interface guards
+var (
+	_ caddy.Provisioner           = (*Handler)(nil)
+	_ caddy.Validator             = (*Handler)(nil)
+	_ caddyhttp.MiddlewareHandler = (*Handler)(nil)
+)

@@ -1,0 +1,350 @@
+package serversession
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("server_session", parseGlobalOption)
+	httpcaddyfile.RegisterHandlerDirective("server_session", parseDirective)
+	// After templates, so that it wraps handle, route and every reverse_proxy
+	// of a site, and stands behind what authenticates.
+	httpcaddyfile.RegisterDirectiveOrder("server_session", httpcaddyfile.After, "templates")
+}
+
+func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error) {
+	handler := new(Handler)
+	err := handler.UnmarshalCaddyfile(h.Dispenser)
+	return handler, err
+}
+
+func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		return nil, d.Err("server_session is already configured")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "server_session", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// once rejects options that are given twice: the second would silently win.
+type once map[string]bool
+
+func (o once) check(d *caddyfile.Dispenser, name string) error {
+	if o[name] {
+		return d.Errf("%s is already specified", name)
+	}
+	o[name] = true
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
+//
+//	server_session [<matcher>] [<name>] {
+//		store             <names...>
+//		store_http_only   on|off
+//		store_larger_than <size>|off
+//		store_jwt
+//		pass              <names...>
+//		drop              <names...>
+//		unmatched         pass|drop
+//
+//		cookie {
+//			insecure_http
+//		}
+//
+//		idle_timeout        <duration>
+//		absolute_timeout    <duration>
+//		provisional_timeout <duration>
+//
+//		max_cookies      <number>
+//		max_cookie_size  <size>
+//		max_session_size <size>
+//		max_replay_size  <size>
+//
+//		on_store_error fail|anonymous
+//	}
+func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		h.Name = d.Val()
+		if err := checkName(h.Name); err != nil {
+			return d.WrapErr(err)
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(once)
+	for d.NextBlock(0) {
+		option := d.Val()
+		switch option {
+		case "store", "pass", "drop": // these add up
+		default:
+			if err := seen.check(d, option); err != nil {
+				return err
+			}
+		}
+		if err := h.unmarshalOption(d, option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "store":
+		return parseNames(d, &h.Store)
+	case "pass":
+		return parseNames(d, &h.Pass)
+	case "drop":
+		return parseNames(d, &h.Drop)
+	case "store_http_only":
+		var on bool
+		if err := parseSwitch(d, &on); err != nil {
+			return err
+		}
+		h.StoreHTTPOnly = &on
+		return nil
+	case "store_larger_than":
+		return parseSize(d, &h.StoreLargerThan, true)
+	case "store_jwt":
+		return parseFlag(d, &h.StoreJWT)
+	case "unmatched":
+		return parseWord(d, &h.Unmatched, optionPass, optionDrop)
+	case "cookie":
+		return h.Cookie.unmarshal(d)
+	case "idle_timeout":
+		return parseDuration(d, &h.IdleTimeout)
+	case "absolute_timeout":
+		return parseDuration(d, &h.AbsoluteTimeout)
+	case "provisional_timeout":
+		return parseDuration(d, &h.ProvisionalTimeout)
+	case "max_cookies":
+		return parseNumber(d, &h.MaxCookies)
+	case "max_cookie_size":
+		return parseSize(d, &h.MaxCookieSize, false)
+	case "max_session_size":
+		return parseSize(d, &h.MaxSessionSize, false)
+	case "max_replay_size":
+		return parseSize(d, &h.MaxReplaySize, false)
+	case "on_store_error":
+		return parseWord(d, &h.OnStoreError, optionFail, optionAnonymous)
+	}
+	return d.Errf("unrecognized subdirective '%s'", option)
+}
+
+func (c *CookieConfig) unmarshal(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := seen.check(d, option); err != nil {
+			return err
+		}
+		switch option {
+		case "insecure_http":
+			if err := parseFlag(d, &c.InsecureHTTP); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unrecognized subdirective of cookie '%s'", option)
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the app from the global option. Syntax:
+//
+//	server_session {
+//		store    <module> ...
+//		key_file <path>
+//		allow_credential_logging
+//	}
+func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume option name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(once)
+	for d.NextBlock(0) {
+		option := d.Val()
+		if err := seen.check(d, option); err != nil {
+			return err
+		}
+		switch option {
+		case "store":
+			if !d.NextArg() {
+				return d.ArgErr()
+			}
+			store := d.Val()
+			unm, err := caddyfile.UnmarshalModule(d, "server_session.stores."+store)
+			if err != nil {
+				return err
+			}
+			if _, ok := unm.(StoreProvider); !ok {
+				return d.Errf("module server_session.stores.%s is not a store but a %T", store, unm)
+			}
+			a.StoreRaw = caddyconfig.JSONModuleObject(unm, "module", store, nil)
+		case "key_file":
+			if !d.AllArgs(&a.KeyFile) {
+				return d.ArgErr()
+			}
+		case "allow_credential_logging":
+			if err := parseFlag(d, &a.AllowCredentialLogging); err != nil {
+				return err
+			}
+		default:
+			return d.Errf("unrecognized option of server_session '%s'", option)
+		}
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile sets up the store from Caddyfile tokens. Syntax:
+//
+//	badger [<dir>] {
+//		sync_writes
+//		cache_size     <size>|off
+//		min_free_space <size>
+//	}
+func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume module name
+	if d.NextArg() {
+		s.Dir = d.Val()
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	seen := make(once)
+	for nesting := d.Nesting(); d.NextBlock(nesting); {
+		option := d.Val()
+		if err := seen.check(d, option); err != nil {
+			return err
+		}
+		var err error
+		switch option {
+		case "sync_writes":
+			err = parseFlag(d, &s.SyncWrites)
+		case "cache_size":
+			err = parseSize(d, &s.CacheBytes, true)
+		case "min_free_space":
+			err = parseSize(d, &s.MinFreeSpace, false)
+		default:
+			err = d.Errf("unrecognized option of badger '%s'", option)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func parseNames(d *caddyfile.Dispenser, to *[]string) error {
+	names := d.RemainingArgs()
+	if len(names) == 0 {
+		return d.ArgErr()
+	}
+	*to = append(*to, names...)
+	return nil
+}
+
+func parseFlag(d *caddyfile.Dispenser, to *bool) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	*to = true
+	return nil
+}
+
+func parseSwitch(d *caddyfile.Dispenser, to *bool) error {
+	var word string
+	if err := parseWord(d, &word, "on", "off"); err != nil {
+		return err
+	}
+	*to = word == "on"
+	return nil
+}
+
+func parseWord(d *caddyfile.Dispenser, to *string, first, second string) error {
+	var word string
+	if !d.AllArgs(&word) {
+		return d.ArgErr()
+	}
+	if word != first && word != second {
+		return d.Errf("'%s' is neither %s nor %s", word, first, second)
+	}
+	*to = word
+	return nil
+}
+
+func parseDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
+	var word string
+	if !d.AllArgs(&word) {
+		return d.ArgErr()
+	}
+	duration, err := caddy.ParseDuration(word)
+	if err != nil {
+		return d.Errf("bad duration value '%s': %v", word, err)
+	}
+	if duration <= 0 {
+		return d.Errf("duration '%s' is not positive", word)
+	}
+	*to = caddy.Duration(duration)
+	return nil
+}
+
+func parseNumber(d *caddyfile.Dispenser, to *int) error {
+	var word string
+	if !d.AllArgs(&word) {
+		return d.ArgErr()
+	}
+	n, err := strconv.Atoi(word)
+	if err != nil || n <= 0 {
+		return d.Errf("'%s' is not a positive number", word)
+	}
+	*to = n
+	return nil
+}
+
+// parseSize reads a size in bytes, or "off", which is stored as -1, where that
+// means something.
+func parseSize(d *caddyfile.Dispenser, to *int64, orOff bool) error {
+	var word string
+	if !d.AllArgs(&word) {
+		return d.ArgErr()
+	}
+	if orOff && word == "off" {
+		*to = -1
+		return nil
+	}
+	n, err := humanize.ParseBytes(word)
+	if err != nil {
+		return d.Errf("bad size '%s': %v", word, err)
+	}
+	if n == 0 || n > math.MaxInt64 {
+		return d.Errf("size '%s' is out of range", word)
+	}
+	*to = int64(n)
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*Handler)(nil)
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*BadgerStore)(nil)
+)

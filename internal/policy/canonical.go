@@ -1,0 +1,98 @@
+package policy
+
+import "strings"
+
+// Canonical returns the form to which servers are known to fold different
+// names of cookies into one. A client's cookie that has the canonical form of
+// a stored one could take its place behind the proxy and is not forwarded.
+//
+// It undoes percent-encoding once (ASP.NET Core before 5, Rack, old PHP), trims
+// what is not a token from both ends (Python and JavaScript trim Unicode
+// space), takes a[b] for a (PHP arrays), a dot, a space and a lone bracket for
+// an underscore (PHP), and folds case (ASP.NET).
+//
+// It is used to decide what to drop, never to change what is passed on.
+func Canonical(name string) string {
+	if isCanonical(name) {
+		return name
+	}
+	b := []byte(trimToToken(unescape(trimToToken(name))))
+	if open := strings.IndexByte(string(b), '['); open >= 0 {
+		if strings.IndexByte(string(b[open:]), ']') > 0 {
+			b = b[:open]
+		}
+	}
+	for i, c := range b {
+		switch {
+		case c == '.' || c == ' ' || c == '[':
+			b[i] = '_'
+		case 'A' <= c && c <= 'Z':
+			b[i] = c + ('a' - 'A')
+		}
+	}
+	return string(b)
+}
+
+// isCanonical reports whether Canonical would change nothing, which is so for
+// most names and then costs no allocation.
+func isCanonical(name string) bool {
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// trimToToken cuts bytes that RFC 9110 does not allow in a token from both
+// ends. Brackets stay at the end: they are PHP's arrays.
+func trimToToken(s string) string {
+	for len(s) > 0 && !isTokenByte(s[0]) && s[0] != '%' {
+		s = s[1:]
+	}
+	for len(s) > 0 && !isTokenByte(s[len(s)-1]) && s[len(s)-1] != ']' && s[len(s)-1] != '[' {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func isTokenByte(c byte) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9':
+		return true
+	}
+	return strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
+}
+
+// unescape undoes percent-encoding once and leaves what is none alone.
+func unescape(s string) string {
+	if strings.IndexByte(s, '%') < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '%' && i+2 < len(s) {
+			if hi, lo := unhex(s[i+1]), unhex(s[i+2]); hi >= 0 && lo >= 0 {
+				b = append(b, byte(hi<<4|lo))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}
+
+func unhex(c byte) int {
+	switch {
+	case '0' <= c && c <= '9':
+		return int(c - '0')
+	case 'a' <= c && c <= 'f':
+		return int(c-'a') + 10
+	case 'A' <= c && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}

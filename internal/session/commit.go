@@ -1,0 +1,193 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/serversession/caddy-server-session/sessionstore"
+)
+
+// maxSwaps bounds how often a commit is tried again after another node won.
+const maxSwaps = 16
+
+// change is what one response wants committed.
+type change struct {
+	token   *Token
+	scope   Scope
+	seen    *Session
+	ms      []Mutation
+	use     Use
+	config  *Config
+	result  Result
+	err     error
+	settled chan struct{}
+}
+
+// queue holds the changes of one session that wait while a commit of it is
+// under way.
+type queue struct {
+	changes []*change
+}
+
+type queues struct {
+	mu      sync.Mutex
+	waiting map[lookupKey]*queue
+}
+
+// Update commits ms to the session that seen is a state of, together with what
+// the request's presence changes. Changes of parallel responses are combined
+// into one swap. It returns when the commit is done, or with the error of the
+// store; ErrNoSession means that the session has ended meanwhile, and nothing
+// was written.
+//
+// If ctx ends first the commit goes on, and whoever carries it publishes it.
+func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, ms []Mutation, u Use, c *Config) (Result, error) {
+	ch := &change{
+		token: t, scope: s, seen: seen, use: u, config: c, settled: make(chan struct{}),
+		ms: append(seen.housekeeping(u), ms...),
+	}
+	m.queues.mu.Lock()
+	q := m.queues.waiting[seen.name]
+	if q == nil {
+		q = new(queue)
+		m.queues.waiting[seen.name] = q
+		m.commits.Go(func() { m.drain(seen.name, q) })
+	}
+	q.changes = append(q.changes, ch)
+	m.queues.mu.Unlock()
+
+	timeout := time.NewTimer(storeTimeout)
+	defer timeout.Stop()
+	select {
+	case <-ch.settled:
+		return ch.result, ch.err
+	case <-timeout.C:
+	case <-ctx.Done():
+	}
+	return Result{}, fmt.Errorf("updating a session: %w", sessionstore.ErrIndeterminate)
+}
+
+// drain commits what waits for one session until nothing does.
+func (m *Manager) drain(name lookupKey, q *queue) {
+	for {
+		m.queues.mu.Lock()
+		batch := q.changes
+		q.changes = nil
+		if len(batch) == 0 {
+			delete(m.queues.waiting, name)
+			m.queues.mu.Unlock()
+			return
+		}
+		m.queues.mu.Unlock()
+		m.commit(name, batch)
+		for _, ch := range batch {
+			close(ch.settled)
+		}
+	}
+}
+
+// commit writes the changes of a batch in one swap. It holds the session's
+// stripe until the outcome is known, so that nobody fills the cache with a
+// state that is about to be replaced.
+func (m *Manager) commit(name lookupKey, batch []*change) {
+	ctx := context.Background()
+	unlock, err := m.lock(ctx, name)
+	if err == nil {
+		defer unlock()
+		err = m.swap(ctx, name, batch)
+	}
+	for _, ch := range batch {
+		ch.err = err
+	}
+}
+
+func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change) error {
+	last := batch[len(batch)-1]
+	current := m.cache.get(name)
+	if current == nil {
+		current = newest(batch)
+	}
+	if len(current.pending) > 0 {
+		// What that request sees is not what the record holds.
+		var err error
+		if current, err = m.read(ctx, last.token, last.scope, name); err != nil {
+			return err
+		}
+	}
+	for range maxSwaps {
+		now := time.Now()
+		if current.over(&last.config.Lifetimes, now) {
+			return ErrNoSession
+		}
+		d := draftOf(current)
+		for _, ch := range batch {
+			ch.result = Result{Refused: d.apply(ch.ms, ch.config, now)}
+			d.tell(ch.use, ch.config)
+		}
+		last.result.Evicted = d.jar.Evicted()
+		if !d.changed() {
+			publish(batch, current, false)
+			return nil
+		}
+		next, value, err := m.sealed(last.token, last.scope, name, current.header, d, last.config, now)
+		if err != nil {
+			return err
+		}
+		next.version, err = m.store.CompareAndSwap(ctx, name.storeKey(), current.version, value, next.expires.Sub(now))
+		if errors.Is(err, sessionstore.ErrIndeterminate) {
+			m.cache.remove(name) // until it is known again
+			next.version, err = m.settle(ctx, name, value)
+		}
+		switch {
+		case err == nil:
+			m.cache.put(next)
+			publish(batch, next, d.reissue)
+			return nil
+		case errors.Is(err, sessionstore.ErrNotFound):
+			m.cache.remove(name)
+			return ErrNoSession
+		case !errors.Is(err, sessionstore.ErrConflict):
+			return fmt.Errorf("updating a session: %w", err)
+		}
+		// Another node was first. Its state is the one to change now.
+		m.cache.remove(name)
+		if current, err = m.read(ctx, last.token, last.scope, name); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("updating a session: %w", sessionstore.ErrConflict)
+}
+
+// settle finds out whether a swap of unknown outcome happened: the nonce in
+// value makes it unlike any other write.
+func (m *Manager) settle(ctx context.Context, name lookupKey, value []byte) (sessionstore.Version, error) {
+	r, err := m.store.Get(ctx, name.storeKey())
+	if err != nil {
+		return sessionstore.Version{}, err
+	}
+	if !bytes.Equal(r.Value, value) {
+		return sessionstore.Version{}, sessionstore.ErrConflict
+	}
+	return r.Version, nil
+}
+
+// newest returns the state that was read last, as far as that can be told.
+func newest(batch []*change) *Session {
+	s := batch[0].seen
+	for _, ch := range batch[1:] {
+		if ch.seen.lastSeen.After(s.lastSeen) {
+			s = ch.seen
+		}
+	}
+	return s
+}
+
+func publish(batch []*change, s *Session, reissue bool) {
+	for _, ch := range batch {
+		ch.result.Session, ch.result.Reissue = s, reissue
+	}
+}

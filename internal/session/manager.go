@@ -1,0 +1,335 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+	"github.com/serversession/caddy-server-session/sessionstore"
+)
+
+var (
+	// ErrNoSession means that a token opens nothing: there is no record, or
+	// it has ended.
+	ErrNoSession = errors.New("no session")
+
+	// ErrDamaged means that there is a record which does not open. It is said
+	// once; from then on there is no session.
+	ErrDamaged = errors.New("session record is damaged")
+)
+
+// storeTimeout bounds how long a request waits for the store. Stores have
+// shorter limits of their own where they cross a network.
+const storeTimeout = 5 * time.Second
+
+// Config is what a handler asks of its sessions.
+type Config struct {
+	Lifetimes Lifetimes
+	Limits    cookie.Limits
+
+	// SameSite is the attribute of the session cookie. If it is nil, it is the
+	// loosest one among the cookies in the jar.
+	SameSite *cookie.SameSite
+}
+
+// Use is how one request uses a session.
+type Use struct {
+	// Marker says that the marker of the browser's session came along.
+	Marker bool
+
+	// Navigation says that the browser asks for a page, which is when a
+	// lifetime that moved is worth telling it.
+	Navigation bool
+}
+
+// Manager carries the life cycle of the sessions in one store. It belongs to
+// the store, not to a configuration, and is safe for concurrent use.
+type Manager struct {
+	store   sessionstore.Store
+	ring    atomic.Pointer[Ring]
+	cache   cache
+	stripes [stripes]stripe
+	queues  queues
+
+	// damaged holds the names of records that did not open.
+	damaged *names
+
+	// commits counts the goroutines that drain queues; Close waits for them.
+	commits sync.WaitGroup
+}
+
+// Open returns a manager of the sessions in store. A nil ring means that the
+// ring is kept in the store, where it is created if there is none. cacheSize
+// is in bytes; it must be zero if another process may write to the store.
+func Open(ctx context.Context, store sessionstore.Store, ring *Ring, cacheSize int64) (*Manager, error) {
+	m := &Manager{store: store, damaged: newNames()}
+	if err := m.SetRing(ctx, ring); err != nil {
+		return nil, err
+	}
+	m.cache.resize(cacheSize)
+	for i := range m.stripes {
+		m.stripes[i] = make(stripe, 1)
+	}
+	m.queues.waiting = make(map[lookupKey]*queue)
+	return m, nil
+}
+
+// ringKey is where a store keeps the ring.
+const ringKey = "ring"
+
+// loadRing reads the ring, or creates it by one create-only swap: of several
+// nodes that start at once, one wins and the others read.
+func loadRing(ctx context.Context, store sessionstore.Store) (*Ring, error) {
+	for range 3 {
+		r, err := store.Get(ctx, ringKey)
+		if err == nil {
+			return decodeRing(r.Value)
+		}
+		if !errors.Is(err, sessionstore.ErrNotFound) {
+			return nil, err
+		}
+		ring, err := NewRing(time.Now())
+		if err != nil {
+			return nil, err
+		}
+		_, err = store.CompareAndSwap(ctx, ringKey, sessionstore.Version{}, ring.encode(), 0)
+		switch {
+		case err == nil:
+			return ring, nil
+		case !errors.Is(err, sessionstore.ErrConflict) && !errors.Is(err, sessionstore.ErrIndeterminate):
+			return nil, err
+		}
+	}
+	return nil, sessionstore.ErrUnavailable
+}
+
+// SetCacheSize changes the bound of the cache, in bytes; zero switches it off.
+func (m *Manager) SetCacheSize(size int64) { m.cache.resize(size) }
+
+// SetRing replaces the ring. A nil ring means the one in the store.
+func (m *Manager) SetRing(ctx context.Context, ring *Ring) error {
+	if ring == nil {
+		var err error
+		if ring, err = loadRing(ctx, m.store); err != nil {
+			return fmt.Errorf("key ring of the store: %w", err)
+		}
+	}
+	m.ring.Store(ring)
+	return nil
+}
+
+// Close waits for commits in progress. It does not close the store.
+func (m *Manager) Close() {
+	m.commits.Wait()
+	m.cache.resize(0)
+}
+
+// Admit returns the token that a cookie's value is, or nil if it is none of
+// ours. It does not look into the store.
+func (m *Manager) Admit(value string) *Token { return m.ring.Load().admit(value) }
+
+// Load returns the session that t names in s. Its error is ErrNoSession,
+// ErrDamaged, or one of the store, which says nothing about the session.
+func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config) (*Session, error) {
+	name := t.lookup(s)
+	now := time.Now()
+	got := m.cache.get(name)
+	if got == nil {
+		var err error
+		if got, err = m.fetch(ctx, t, s, name); err != nil {
+			return nil, err
+		}
+	}
+	if got.over(&c.Lifetimes, now) {
+		return nil, ErrNoSession
+	}
+	return got.asUsed(u, &c.Lifetimes, now), nil
+}
+
+// fetch reads a session from the store into the cache.
+func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
+	if m.damaged.has(name) {
+		return nil, ErrNoSession
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	// A commit of the same session must not be published between our read and
+	// our fill.
+	unlock, err := m.lock(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if got := m.cache.get(name); got != nil {
+		return got, nil
+	}
+	got, err := m.read(ctx, t, s, name)
+	if err != nil {
+		return nil, err
+	}
+	m.cache.put(got)
+	return got, nil
+}
+
+// read reads a session past the cache.
+func (m *Manager) read(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
+	var failed []byte
+	for {
+		r, err := m.store.Get(ctx, name.storeKey())
+		if errors.Is(err, sessionstore.ErrNotFound) {
+			return nil, ErrNoSession
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading a session: %w", err)
+		}
+		h, b, err := open(t, s, name, r.Value)
+		switch {
+		case err == nil:
+			return &Session{
+				name: name, header: h, version: r.Version, lastSeen: r.LastSeen, expires: r.Expires,
+				body: b,
+			}, nil
+		case errors.Is(err, errVersion):
+			return nil, fmt.Errorf("%w: %w", ErrNoSession, err)
+		case failed != nil && bytes.Equal(failed, r.Value):
+			m.damaged.add(name)
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		// A store may have answered with somebody else's record; ask again
+		// before believing that this one is damaged.
+		failed = r.Value
+	}
+}
+
+// Result is what became of mutations.
+type Result struct {
+	// Session is the session after the commit.
+	Session *Session
+
+	// Reissue says that the browser has to be told the session cookie (again),
+	// with the attributes in Session.Issued.
+	Reissue bool
+
+	// Refused are the cookies that were not stored.
+	Refused []Refusal
+
+	// Evicted are the names of cookies that had to make room.
+	Evicted []string
+}
+
+// Create begins a session with what ms store. If they store nothing, there is
+// no session: the token is nil and so is the error.
+func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config) (*Token, Result, error) {
+	now := time.Now()
+	d := &draft{state: provisional, jar: new(cookie.Jar).Edit()}
+	res := Result{Reissue: true, Refused: d.apply(ms, c, now), Evicted: d.jar.Evicted()}
+	if d.jar.Jar().Len() == 0 {
+		return nil, res, nil
+	}
+	k := m.ring.Load().active()
+	t := newToken(k)
+	name := t.lookup(s)
+	h := header{
+		key: k.id, family: newFamily(), scope: k.scopeID(s),
+		created: millis(now), end: millis(now.Add(c.Lifetimes.Absolute)),
+	}
+	d.issued = issueFor(d.jar.Jar(), &h, c)
+	next, value, err := m.sealed(t, s, name, h, d, c, now)
+	if err != nil {
+		return nil, res, err
+	}
+	// The answer must not go out before the commit, but a client that leaves
+	// must not tear it either.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	next.version, err = m.store.CompareAndSwap(ctx, name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
+	if err != nil {
+		return nil, res, fmt.Errorf("creating a session: %w", err)
+	}
+	m.cache.put(next)
+	res.Session = next
+	return t, res, nil
+}
+
+// sealed returns the session that a draft makes, and its record.
+func (m *Manager) sealed(t *Token, s Scope, name lookupKey, h header, d *draft, c *Config, now time.Time) (*Session, []byte, error) {
+	b := body{jar: d.jar.Jar(), armed: d.armed, issued: d.issued}
+	h.state = d.state
+	h.cookies = uint16(min(b.jar.Len(), 1<<16-1))
+	value, err := seal(t, s, name, h, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Session{
+		name: name, header: h, body: b,
+		lastSeen: now, expires: expiry(&h, b.jar, &c.Lifetimes, now),
+	}, value, nil
+}
+
+// Keep notes that the session was used, if that has to be noted: its token
+// came back for the first time, it was not seen for a while, or the browser
+// has to be told something new. It writes nothing otherwise.
+func (m *Manager) Keep(ctx context.Context, t *Token, s Scope, seen *Session, u Use, c *Config) (Result, error) {
+	now := time.Now()
+	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, &seen.header, c), u) {
+		return m.Update(ctx, t, s, seen, nil, u, c)
+	}
+	if !seen.touchDue(&c.Lifetimes, now) {
+		return Result{Session: seen}, nil
+	}
+	touched, err := m.touch(ctx, seen, c, now)
+	return Result{Session: touched}, err
+}
+
+func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.Time) (*Session, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	unlock, err := m.lock(ctx, seen.name)
+	if err != nil {
+		return seen, err
+	}
+	defer unlock()
+	if cached := m.cache.get(seen.name); cached != nil {
+		if !cached.touchDue(&c.Lifetimes, now) {
+			return cached, nil // another request was first
+		}
+		seen = cached
+	}
+	expires := expiry(&seen.header, seen.jar, &c.Lifetimes, now)
+	err = m.store.Touch(ctx, seen.name.storeKey(), seen.version, now, expires.Sub(now))
+	if errors.Is(err, sessionstore.ErrConflict) || errors.Is(err, sessionstore.ErrNotFound) {
+		return seen, nil // it was written, or ended, a moment ago
+	}
+	if err != nil {
+		return seen, fmt.Errorf("touching a session: %w", err)
+	}
+	next := &Session{
+		name: seen.name, header: seen.header, body: seen.body, version: seen.version,
+		lastSeen: now, expires: expires,
+	}
+	m.cache.put(next)
+	return next, nil
+}
+
+// End removes a session. What was committed to it is gone, and later commits
+// of its requests find nothing to change.
+func (m *Manager) End(ctx context.Context, seen *Session) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	unlock, err := m.lock(ctx, seen.name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// The cache first: if the store fails, the next request asks it again.
+	m.cache.remove(seen.name)
+	if err := m.store.Delete(ctx, seen.name.storeKey()); err != nil {
+		return fmt.Errorf("ending a session: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package session
+
+import (
+	"time"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+)
+
+// Mutation is one thing a response does to a session. Mutations rather than
+// whole jars are committed, so that those of parallel responses combine and
+// can be applied again after another node won.
+type Mutation struct {
+	kind mutationKind
+	set  cookie.SetCookie
+	req  cookie.Request
+	name string
+}
+
+type mutationKind uint8
+
+const (
+	mutateSet      mutationKind = iota
+	mutateRemove                // all cookies of a name
+	mutateReturned              // the token came back for the first time
+	mutateArm                   // the marker of the browser's session came back
+	mutateRestart               // the marker is missing: the browser was restarted
+	mutateLapse                 // the session was idle for too long
+)
+
+// Set stores a cookie that came in answer to req, or deletes it if it has
+// expired, as a browser would (RFC 6265bis section 5.7).
+func Set(c cookie.SetCookie, req cookie.Request) Mutation {
+	return Mutation{kind: mutateSet, set: c, req: req}
+}
+
+// Remove takes all cookies of a name out of the jar.
+func Remove(name string) Mutation { return Mutation{kind: mutateRemove, name: name} }
+
+// Refusal is a cookie that was not stored, or no longer is, and why.
+type Refusal struct {
+	Name string
+	Err  error
+}
+
+// draft is a session being changed.
+type draft struct {
+	before *Session // nil for a session that begins
+	state  state
+	armed  bool
+	issued Issue
+	jar    *cookie.Editor
+
+	// reissue: the browser has to be told the session cookie.
+	reissue bool
+
+	// lapsed: what would have ended with the browser was dropped already.
+	// Later requests of the same moment must not drop what earlier ones set.
+	lapsed bool
+}
+
+func draftOf(s *Session) *draft {
+	return &draft{before: s, state: s.header.state, armed: s.armed, issued: s.issued, jar: s.jar.Edit()}
+}
+
+// apply carries mutations out, in order, and returns what was refused.
+func (d *draft) apply(ms []Mutation, c *Config, now time.Time) (refused []Refusal) {
+	for i := range ms {
+		m := &ms[i]
+		switch m.kind {
+		case mutateSet:
+			if _, err := d.jar.Set(m.set, m.req, now, c.Limits); err != nil {
+				refused = append(refused, Refusal{m.set.Name, err})
+			}
+		case mutateRemove:
+			d.jar.RemoveName(m.name)
+		case mutateLapse:
+			if !d.lapsed && d.before.idle(&c.Lifetimes, now) {
+				d.jar.DropNonPersistent()
+				d.lapsed = true
+			}
+		case mutateReturned:
+			d.state = live
+		case mutateArm:
+			d.armed = true
+		case mutateRestart:
+			if d.armed {
+				d.jar.DropNonPersistent()
+				d.armed = false
+				d.reissue = true
+			}
+		}
+	}
+	return refused
+}
+
+func (d *draft) changed() bool {
+	return d.jar.Changed() || d.state != d.before.header.state || d.armed != d.before.armed || d.reissue
+}
+
+// tell decides whether the browser has to be told the session cookie anew.
+func (d *draft) tell(u Use, c *Config) {
+	want := issueFor(d.jar.Jar(), &d.before.header, c)
+	if !d.reissue && !d.issued.outdated(want, u) {
+		return
+	}
+	if want.Expires.IsZero() {
+		d.armed = false // nothing outlives the browser
+	}
+	d.issued = want
+	d.reissue = true
+}

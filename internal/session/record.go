@@ -1,0 +1,211 @@
+package session
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+)
+
+// A record is a clear header and a sealed body:
+//
+//	version(1) key id(4) family(16) scope id(8) state(1)
+//	created(8) absolute end(8) counters(3*8) subject(16) cookies(2)
+//	nonce(12) AES-256-GCM(flags(1) SameSite(1) expires(8) jar) tag(16)
+//
+// Numbers are big endian, times are milliseconds since 1970. The header and
+// the record's name are authenticated with the body, so that a record moved
+// under another name, or given another end, does not open.
+const (
+	recordVersion = 1
+	headerSize    = 1 + 4 + 16 + 8 + 1 + 8 + 8 + 3*8 + 16 + 2
+)
+
+// Family names a session from its first record to its last, through every
+// change of its token.
+type Family [16]byte
+
+func newFamily() (f Family) {
+	rand.Read(f[:]) // never fails: crypto/rand ends the process instead
+	return f
+}
+
+var handleEncoding = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+// Handle returns the short form of the family: the only name under which a
+// session may appear in logs, metrics and the admin API. It gives no access.
+func (f Family) Handle() string { return strings.ToLower(handleEncoding.EncodeToString(f[:10])) }
+
+// state is where a session is in its life.
+type state uint8
+
+const (
+	// provisional until the browser has presented the token once.
+	provisional state = 1
+	live        state = 2
+)
+
+// counters are the revocation counters a record was born or bound under.
+type counters struct {
+	all, scope, subject uint64
+}
+
+// header is the clear part of a record.
+type header struct {
+	key      keyID
+	family   Family
+	scope    scopeID
+	state    state
+	created  int64
+	end      int64
+	counters counters
+	subject  [16]byte
+	cookies  uint16
+}
+
+func (h *header) append(b []byte) []byte {
+	b = append(b, recordVersion)
+	b = append(b, h.key[:]...)
+	b = append(b, h.family[:]...)
+	b = append(b, h.scope[:]...)
+	b = append(b, byte(h.state))
+	for _, n := range [...]uint64{uint64(h.created), uint64(h.end), h.counters.all, h.counters.scope, h.counters.subject} {
+		b = binary.BigEndian.AppendUint64(b, n)
+	}
+	b = append(b, h.subject[:]...)
+	return binary.BigEndian.AppendUint16(b, h.cookies)
+}
+
+// Errors of a record that can not be used.
+var (
+	// errVersion means that another release wrote the record. It is
+	// discarded rather than misread.
+	errVersion = errors.New("record has a version that this build does not know")
+
+	// errOpen means that the record is not what was written: damaged, moved,
+	// or made with another key.
+	errOpen = errors.New("record does not open")
+)
+
+func parseHeader(b []byte) (h header, err error) {
+	if len(b) > 0 && b[0] != recordVersion {
+		return h, errVersion
+	}
+	if len(b) < headerSize {
+		return h, errOpen
+	}
+	b = b[1:]
+	next := func(n int) []byte {
+		p := b[:n]
+		b = b[n:]
+		return p
+	}
+	number := func() uint64 { return binary.BigEndian.Uint64(next(8)) }
+	copy(h.key[:], next(4))
+	copy(h.family[:], next(16))
+	copy(h.scope[:], next(8))
+	h.state = state(next(1)[0])
+	h.created = int64(number())
+	h.end = int64(number())
+	h.counters = counters{all: number(), scope: number(), subject: number()}
+	copy(h.subject[:], next(16))
+	h.cookies = binary.BigEndian.Uint16(next(2))
+	return h, nil
+}
+
+const (
+	bodyHead  = 1 + 1 + 8 // what precedes the jar
+	flagArmed = 1
+)
+
+// body is the sealed part of a record.
+type body struct {
+	jar *cookie.Jar
+
+	// armed: the marker of the browser's session has come back, so that its
+	// absence now means that the browser was restarted.
+	armed bool
+
+	// issued is how the browser was told the session cookie.
+	issued Issue
+}
+
+// seal returns the record of a session that t names in scope s. The nonce is
+// random; with a key of its own for every token, 2^32 writes are far away.
+func seal(t *Token, s Scope, name lookupKey, h header, p body) ([]byte, error) {
+	aead, err := t.aead(s)
+	if err != nil {
+		return nil, err
+	}
+	size := bodyHead + p.jar.Size() + 32*p.jar.Len() + 16 // a guess that spares growing
+	out := h.append(make([]byte, 0, headerSize+size+aead.Overhead()))
+	plain := make([]byte, 0, size)
+	var flags byte
+	if p.armed {
+		flags |= flagArmed
+	}
+	var expires int64
+	if !p.issued.Expires.IsZero() {
+		expires = millis(p.issued.Expires)
+	}
+	plain = append(plain, flags, byte(p.issued.SameSite))
+	plain = p.jar.AppendEncode(binary.BigEndian.AppendUint64(plain, uint64(expires)))
+	return aead.Seal(out, nil, plain, associated(out, name)), nil
+}
+
+// open is the reverse of seal.
+func open(t *Token, s Scope, name lookupKey, record []byte) (h header, p body, err error) {
+	if h, err = parseHeader(record); err != nil {
+		return h, p, err
+	}
+	if h.key != t.key.id || h.scope != t.key.scopeID(s) {
+		return h, p, fmt.Errorf("%w: it belongs to another key or scope", errOpen)
+	}
+	aead, err := t.aead(s)
+	if err != nil {
+		return h, p, err
+	}
+	plain, err := aead.Open(nil, nil, record[headerSize:], associated(record[:headerSize], name))
+	if err != nil || len(plain) < bodyHead {
+		return h, p, errOpen
+	}
+	p.armed = plain[0]&flagArmed != 0
+	p.issued.SameSite = cookie.SameSite(plain[1])
+	if ms := int64(binary.BigEndian.Uint64(plain[2:])); ms != 0 {
+		p.issued.Expires = time.UnixMilli(ms)
+	}
+	if p.jar, err = cookie.DecodeJar(plain[bodyHead:]); err != nil {
+		return h, p, fmt.Errorf("%w: %w", errOpen, err)
+	}
+	return h, p, nil
+}
+
+func associated(header []byte, name lookupKey) []byte {
+	return append(append(make([]byte, 0, headerSize+len(name)), header...), name[:]...)
+}
+
+func (t *Token) aead(s Scope) (cipher.AEAD, error) {
+	k, err := t.key.sealKey(t, s)
+	if err != nil {
+		return nil, fmt.Errorf("deriving the key of a record: %w", err)
+	}
+	block, err := aes.NewCipher(k)
+	clear(k)
+	if err != nil {
+		return nil, fmt.Errorf("setting up AES: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("setting up GCM: %w", err)
+	}
+	return aead, nil
+}
+
+func millis(t time.Time) int64 { return t.UnixMilli() }

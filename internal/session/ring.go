@@ -1,0 +1,205 @@
+package session
+
+import (
+	"bytes"
+	"crypto/hkdf"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Labels separate what is derived from one pepper. They are part of the
+// format: another label is another key.
+const (
+	labelKeyID  = "server_session/1/key-id"
+	labelTag    = "server_session/1/admission-tag"
+	labelLookup = "server_session/1/lookup"
+	labelScope  = "server_session/1/scope"
+	labelSeal   = "server_session/1/seal"
+)
+
+const (
+	pepperSize  = 32
+	maxKeys     = 64
+	ringVersion = 1
+)
+
+// keyID names a key in tokens and records. It is derived from the pepper, so
+// two nodes that hold the same pepper agree on it.
+type keyID [4]byte
+
+// key is one member of a ring with what is derived from its pepper.
+type key struct {
+	id      keyID
+	pepper  [pepperSize]byte
+	created time.Time
+
+	tag    *mac // admission tags of tokens
+	lookup *mac // names of records
+	scope  *mac // identifiers of scopes
+}
+
+func newKey(pepper [pepperSize]byte, created time.Time) (*key, error) {
+	k := &key{pepper: pepper, created: created}
+	derive := func(label string, n int) ([]byte, error) {
+		return hkdf.Expand(sha256.New, k.pepper[:], label, n)
+	}
+	id, err := derive(labelKeyID, len(k.id))
+	if err != nil {
+		return nil, fmt.Errorf("deriving key id: %w", err)
+	}
+	copy(k.id[:], id)
+	for _, d := range []struct {
+		label string
+		mac   **mac
+	}{{labelTag, &k.tag}, {labelLookup, &k.lookup}, {labelScope, &k.scope}} {
+		b, err := derive(d.label, sha256.Size)
+		if err != nil {
+			return nil, fmt.Errorf("deriving key: %w", err)
+		}
+		*d.mac = newMAC(b)
+	}
+	return k, nil
+}
+
+// sealKey derives the key of one record (HKDF-SHA-256, RFC 5869: the pepper is
+// the salt, the token's secret the input).
+func (k *key) sealKey(t *Token, s Scope) ([]byte, error) {
+	return hkdf.Key(sha256.New, t.secret[:], k.pepper[:], labelSeal+"\x00"+s.name, 32)
+}
+
+// String keeps the pepper out of logs and errors.
+func (k *key) String() string { return fmt.Sprintf("key %x", k.id) }
+
+// GoString keeps the pepper out of %#v.
+func (k *key) GoString() string { return k.String() }
+
+// Ring is the set of keys of a deployment. The first one makes new tokens, all
+// of them verify. A Ring is immutable and safe for concurrent use.
+type Ring struct {
+	keys []*key
+}
+
+// NewRing returns a ring with one new random key.
+func NewRing(now time.Time) (*Ring, error) {
+	var pepper [pepperSize]byte
+	rand.Read(pepper[:]) // never fails: crypto/rand ends the process instead
+	k, err := newKey(pepper, now)
+	if err != nil {
+		return nil, err
+	}
+	return &Ring{keys: []*key{k}}, nil
+}
+
+func (r *Ring) active() *key { return r.keys[0] }
+
+func (r *Ring) find(id keyID) *key {
+	for _, k := range r.keys {
+		if k.id == id {
+			return k
+		}
+	}
+	return nil
+}
+
+// String keeps keys out of logs.
+func (r *Ring) String() string { return fmt.Sprintf("ring of %d keys", len(r.keys)) }
+
+// GoString keeps keys out of %#v.
+func (r *Ring) GoString() string { return r.String() }
+
+var errRing = errors.New("malformed key ring")
+
+// encode returns the ring as the store keeps it: a version, and for each key
+// the time of its creation (milliseconds since 1970) and its pepper.
+func (r *Ring) encode() []byte {
+	b := []byte{ringVersion}
+	for _, k := range r.keys {
+		b = binary.BigEndian.AppendUint64(b, uint64(k.created.UnixMilli()))
+		b = append(b, k.pepper[:]...)
+	}
+	return b
+}
+
+func decodeRing(b []byte) (*Ring, error) {
+	const size = 8 + pepperSize
+	if len(b) == 0 {
+		return nil, errRing
+	}
+	if b[0] != ringVersion {
+		return nil, fmt.Errorf("%w: version %d is not known to this build", errRing, b[0])
+	}
+	b = b[1:]
+	if len(b) == 0 || len(b)%size != 0 || len(b)/size > maxKeys {
+		return nil, errRing
+	}
+	r := new(Ring)
+	for ; len(b) > 0; b = b[size:] {
+		created := time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
+		if err := r.add([pepperSize]byte(b[8:size]), created); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+func (r *Ring) add(pepper [pepperSize]byte, created time.Time) error {
+	k, err := newKey(pepper, created)
+	if err != nil {
+		return err
+	}
+	if r.find(k.id) != nil {
+		return fmt.Errorf("%w: %v is there twice", errRing, k)
+	}
+	r.keys = append(r.keys, k)
+	return nil
+}
+
+const keyFileHead = `# Key ring of caddy server_session. Whoever can read this file and the store can
+# read sessions whose token he knows. One key a line; the first makes new tokens,
+# the others verify. Removing a line ends the sessions made under it.
+`
+
+// FormatKeyFile returns the ring as a key file: one key a line in base64url,
+// "#" begins a comment.
+func (r *Ring) FormatKeyFile() []byte {
+	var b bytes.Buffer
+	b.WriteString(keyFileHead)
+	for _, k := range r.keys {
+		fmt.Fprintf(&b, "%s # %x, %s\n", base64.RawURLEncoding.EncodeToString(k.pepper[:]), k.id, k.created.UTC().Format(time.DateOnly))
+	}
+	return b.Bytes()
+}
+
+// ParseKeyFile reads what FormatKeyFile writes. Errors name the line, never
+// what is on it.
+func ParseKeyFile(b []byte) (*Ring, error) {
+	r := new(Ring)
+	n := 0
+	for line := range bytes.Lines(b) {
+		n++
+		text, _, _ := bytes.Cut(line, []byte("#"))
+		text = bytes.TrimSpace(text)
+		if len(text) == 0 {
+			continue
+		}
+		pepper, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
+		if err != nil || len(pepper) != pepperSize {
+			return nil, fmt.Errorf("%w: line %d is not %d bytes in base64url", errRing, n, pepperSize)
+		}
+		if len(r.keys) == maxKeys {
+			return nil, fmt.Errorf("%w: more than %d keys", errRing, maxKeys)
+		}
+		if err := r.add([pepperSize]byte(pepper), time.Time{}); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+	}
+	if len(r.keys) == 0 {
+		return nil, fmt.Errorf("%w: no key in it", errRing)
+	}
+	return r, nil
+}

@@ -1,0 +1,146 @@
+package session
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+	"github.com/serversession/caddy-server-session/sessionstore"
+)
+
+// Lifetimes say how long sessions live.
+type Lifetimes struct {
+	// Idle ends cookies that would end with the browser, when no request came
+	// for so long. Persistent cookies keep their own time.
+	Idle time.Duration
+
+	// Absolute ends a session that long after its creation, whatever happens.
+	Absolute time.Duration
+
+	// Provisional ends a session whose token has not come back.
+	Provisional time.Duration
+}
+
+// Session is one state of a session as a request sees it. It is immutable;
+// what changes a session returns another one.
+type Session struct {
+	name     lookupKey
+	header   header
+	version  sessionstore.Version
+	lastSeen time.Time
+	expires  time.Time
+	body
+
+	// pending is what makes jar differ from the record: this request sees what
+	// it is about to commit.
+	pending []Mutation
+
+	// vetted caches the outcome of a check that depends on the jar alone and
+	// on something outside of this package; see Vetted.
+	vetted atomic.Value
+}
+
+// Jar returns the cookies of the session.
+func (s *Session) Jar() *cookie.Jar { return s.jar }
+
+// Handle names the session in logs. It gives no access.
+func (s *Session) Handle() string { return s.header.family.Handle() }
+
+// Provisional reports whether the session's token has not come back so far.
+func (s *Session) Provisional() bool { return s.header.state == provisional }
+
+// Issued returns how the browser was told the session cookie.
+func (s *Session) Issued() Issue { return s.issued }
+
+// end returns the earlier of the absolute end in the record and the one that
+// the configuration asks for now.
+func (s *Session) end(lt *Lifetimes) time.Time {
+	end := time.UnixMilli(s.header.created).Add(lt.Absolute)
+	if sealed := time.UnixMilli(s.header.end); sealed.Before(end) {
+		return sealed
+	}
+	return end
+}
+
+// over reports whether the session has ended at now.
+func (s *Session) over(lt *Lifetimes, now time.Time) bool {
+	return !now.Before(s.expires) || !now.Before(s.end(lt))
+}
+
+// idle reports whether cookies that would end with the browser have ended.
+func (s *Session) idle(lt *Lifetimes, now time.Time) bool {
+	return !now.Before(s.lastSeen.Add(lt.Idle))
+}
+
+// expiry returns when a session ends that is seen last at now.
+func expiry(h *header, jar *cookie.Jar, lt *Lifetimes, now time.Time) time.Time {
+	var t time.Time
+	switch longest, ok := jar.LongestExpiry(); {
+	case h.state == provisional, jar.Len() == 0:
+		// An emptied jar is kept for a moment, so that a parallel login is
+		// not lost.
+		t = now.Add(lt.Provisional)
+	default:
+		t = now.Add(lt.Idle)
+		if ok && longest.After(t) {
+			t = longest
+		}
+	}
+	if end := time.UnixMilli(h.end); end.Before(t) {
+		return end
+	}
+	return t
+}
+
+// touchDue reports whether enough of the idle time has passed for a write: a
+// tenth, but at least a minute.
+func (s *Session) touchDue(lt *Lifetimes, now time.Time) bool {
+	return now.Sub(s.lastSeen) > max(lt.Idle/10, time.Minute)
+}
+
+// housekeeping returns what has to be noted because of the mere presence of
+// this request.
+func (s *Session) housekeeping(u Use) (ms []Mutation) {
+	if s.header.state == provisional {
+		ms = append(ms, Mutation{kind: mutateReturned})
+	}
+	if u.Marker && !s.armed && !s.issued.Expires.IsZero() {
+		ms = append(ms, Mutation{kind: mutateArm})
+	}
+	return append(ms, s.pending...)
+}
+
+// asUsed returns the session as this request sees it: without the cookies that
+// ended with the browser, because it was restarted or idle too long.
+func (s *Session) asUsed(u Use, lt *Lifetimes, now time.Time) *Session {
+	var m Mutation
+	switch {
+	case s.armed && !u.Marker:
+		m.kind = mutateRestart
+	case s.jar.HasNonPersistent() && s.idle(lt, now):
+		m.kind = mutateLapse
+	default:
+		return s
+	}
+	e := s.jar.Edit()
+	e.DropNonPersistent()
+	b := s.body
+	b.jar = e.Jar()
+	return &Session{
+		name: s.name, header: s.header, body: b, version: s.version,
+		lastSeen: s.lastSeen, expires: s.expires, pending: []Mutation{m},
+	}
+}
+
+// Vetted calls check unless it was called for these cookies with the same key
+// before, and returns what it returned. The key and the result are comparable
+// to nothing but themselves; use a pointer as key.
+func (s *Session) Vetted(key any, check func(*cookie.Jar) any) any {
+	type vetting struct{ key, result any }
+	if v, ok := s.vetted.Load().(vetting); ok && v.key == key {
+		return v.result
+	}
+	v := vetting{key, check(s.jar)}
+	s.vetted.Store(v)
+	return v.result
+}

@@ -1,0 +1,125 @@
+package serversession
+
+import (
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+	"github.com/serversession/caddy-server-session/internal/policy"
+	"github.com/serversession/caddy-server-session/internal/session"
+)
+
+// judgement is what becomes of the Set-Cookie lines of a response.
+type judgement struct {
+	keep      []string // lines for the browser, in order
+	removed   int      // lines that are not among keep as they came
+	sets      bool     // mutations store something
+	mutations []session.Mutation
+	passed    []string // names that are passed
+}
+
+func (j *judgement) passes(name string) bool {
+	for _, n := range j.passed {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// judge decides about each line and changes nothing.
+func (x *exchange) judge(lines []string) (j judgement) {
+	if len(lines) == 0 {
+		return j
+	}
+	now := time.Now()
+	cookies := make([]cookie.SetCookie, 0, len(lines))
+	raw := make([]string, 0, len(lines))
+	for _, line := range lines {
+		c, err := cookie.ParseSetCookie(line, now)
+		if err != nil {
+			j.removed++
+			metrics.cookies.WithLabelValues("unparsable").Inc()
+			x.h.logger.Warn("an unparsable Set-Cookie line was removed", zap.Error(err))
+			continue
+		}
+		if x.names.reserved(c.Name) {
+			j.removed++
+			metrics.cookies.WithLabelValues("dropped").Inc()
+			x.h.logger.Warn("the backend sets a cookie under a name of the session's own", zap.String("cookie", c.Name))
+			continue
+		}
+		cookies, raw = append(cookies, c), append(raw, line)
+	}
+	var jar *cookie.Jar
+	if x.session != nil {
+		jar = x.session.Jar()
+	}
+	for i, v := range x.h.policy.Judge(cookies, jar, x.browser.Host) {
+		c := &cookies[i]
+		metrics.cookies.WithLabelValues(v.Action.String()).Inc()
+		switch v.Action {
+		case policy.Pass:
+			if x.names.ours(c.Name) {
+				j.removed++
+				x.h.logger.Warn("a cookie has the name of the session cookie and can not pass; give server_session another name",
+					zap.String("cookie", c.Name))
+				continue
+			}
+			j.keep = append(j.keep, raw[i])
+			j.passed = append(j.passed, c.Name)
+			if jar.Has(c.Name) {
+				j.mutations = append(j.mutations, session.Remove(c.Name))
+			}
+			x.explain(c, v.Reason)
+		case policy.Store:
+			j.removed++
+			if !c.Expired(now) {
+				j.sets = true
+			} else if !x.names.ours(c.Name) {
+				// A copy in the browser, from before it was stored, goes, too.
+				// Some applications delete a cookie with its value in the line.
+				j.keep = append(j.keep, withoutValue(raw[i], c))
+			}
+			if !c.Expired(now) || jar.Len() > 0 {
+				j.mutations = append(j.mutations, session.Set(*c, x.browser))
+			}
+		case policy.Drop:
+			j.removed++
+		}
+	}
+	return j
+}
+
+// withoutValue returns a Set-Cookie line with an empty value.
+func withoutValue(line string, c *cookie.SetCookie) string {
+	_, attributes, found := strings.Cut(line, ";")
+	line = c.Name + "="
+	if found {
+		line += ";" + attributes
+	}
+	return line
+}
+
+// explain says, once for each name, why a cookie is not stored that looks as
+// if it should be, and what to do about it.
+func (x *exchange) explain(c *cookie.SetCookie, why policy.Reason) {
+	var remedy string
+	switch why {
+	case policy.WiderDomain:
+		remedy = "it is meant for other hosts, too; name it in `store` to keep it for this one"
+	case policy.CrossSite:
+		remedy = "it has to come along from other sites; name it in `store` if it need not"
+	default:
+		return
+	}
+	if _, sensitive := x.h.policy.Sensitive(c); !sensitive {
+		return
+	}
+	if x.h.explained.first(c.Name) {
+		x.h.logger.Warn("a cookie stays in the browser although it looks as if it should be stored",
+			zap.String("cookie", c.Name), zap.String("reason", string(why)), zap.String("remedy", remedy))
+	}
+}

@@ -1,0 +1,375 @@
+package serversession
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+	"github.com/serversession/caddy-server-session/internal/policy"
+	"github.com/serversession/caddy-server-session/internal/session"
+)
+
+// Bounds of what is read of a client's Cookie header. Go's own parser gives up
+// silently above 3000 cookies; nothing must reach the backend unfiltered.
+const (
+	maxClientCookies     = 3000
+	maxClientCookieBytes = 64 << 10
+)
+
+// maxTokens is how many session cookies of one request are tried.
+const maxTokens = 4
+
+// exchange is one request and its response on their way through the handler.
+// Towards the backend it is the response writer; see response.go.
+type exchange struct {
+	caddyhttp.ResponseWriterWrapper
+
+	h       *Handler
+	manager *session.Manager
+	r       *http.Request // as it came
+
+	browser cookie.Request // the request as the browser made it
+	names   cookieNames
+	scope   session.Scope
+	use     session.Use
+	tokens  []*session.Token // that are ours, at most maxTokens
+
+	token   *session.Token   // of session
+	session *session.Session // nil: none
+
+	replayed int // cookies from the jar in the request
+
+	before      []field // the response header as outer handlers left it
+	wroteHeader bool
+	refusal     error // why the response is not answered; nil: it is
+}
+
+var (
+	errHost           = errors.New("malformed host")
+	errTooManyCookies = errors.New("too many cookies, or too large ones")
+)
+
+// identify finds out who asks: where the browser thinks it is, and which
+// tokens of ours it brings.
+func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, error) {
+	manager, err := h.app.manager()
+	if err != nil {
+		return nil, caddyhttp.Error(http.StatusServiceUnavailable, err)
+	}
+	if octets, pieces := cookie.HeaderSize(r.Header["Cookie"]); octets > maxClientCookieBytes || pieces > maxClientCookies {
+		return nil, caddyhttp.Error(http.StatusRequestHeaderFieldsTooLarge, errTooManyCookies)
+	}
+	var host string
+	if r.Host != "" { // HTTP/1.0 has none
+		if host, err = cookie.CanonicalHost(r.Host); err != nil {
+			return nil, caddyhttp.Error(http.StatusBadRequest, errHost)
+		}
+	}
+	secure := isSecure(r)
+	x := &exchange{
+		ResponseWriterWrapper: caddyhttp.ResponseWriterWrapper{ResponseWriter: w},
+
+		h:       h,
+		manager: manager,
+		r:       r,
+		before:  fieldsOf(w.Header()),
+		names:   h.cookieNames(secure),
+		use:     session.Use{Navigation: isNavigation(r)},
+		browser: cookie.Request{
+			Secure: secure,
+			Host:   host,
+			Path:   cookie.RequestPath(originalURI(r)),
+			Site:   cookie.RequestSite(r.Method, r.Header, host, secure),
+		},
+	}
+	x.scope = session.NewScope(x.names.token, host)
+	for p := range cookie.Pieces(x.clientCookies()) {
+		switch p.Name {
+		case x.names.token:
+			x.present(p.Value)
+		case x.names.marker:
+			x.use.Marker = true
+		}
+	}
+	return x, nil
+}
+
+// clientCookies returns the Cookie lines as the browser sent them, of which an
+// outer handler of another name may have removed our tokens.
+func (x *exchange) clientCookies() []string {
+	if l := handledBy(x.r.Context()); l != nil {
+		return l.cookies
+	}
+	return x.r.Header["Cookie"]
+}
+
+// present takes note of a session cookie, if it is one of ours. Others, on
+// cleartext connections too, open nothing.
+func (x *exchange) present(value string) {
+	if !x.mayHaveSession() || len(x.tokens) == maxTokens {
+		return
+	}
+	if t := x.manager.Admit(value); t != nil {
+		x.tokens = append(x.tokens, t)
+		return
+	}
+	metrics.rejected.WithLabelValues("forged").Inc()
+}
+
+// mayHaveSession reports whether the browser-facing connection may carry a
+// session.
+func (x *exchange) mayHaveSession() bool { return x.browser.Secure || x.h.Cookie.InsecureHTTP }
+
+// load opens the session that the browser's tokens name. A failing store is
+// not "no session": the backend would take the user for somebody else.
+func (x *exchange) load() error {
+	live := 0
+	for _, t := range x.tokens {
+		s, err := x.manager.Load(x.r.Context(), t, x.scope, x.use, &x.h.config)
+		switch {
+		case err == nil:
+			live++
+			x.token, x.session = t, s
+		case errors.Is(err, session.ErrNoSession):
+			metrics.rejected.WithLabelValues("unknown").Inc()
+		case errors.Is(err, session.ErrDamaged):
+			metrics.rejected.WithLabelValues("damaged").Inc()
+			x.h.logger.Error("a session record is damaged or was exchanged; going on without a session", zap.Error(err))
+		default:
+			metrics.failures.WithLabelValues("load").Inc()
+			x.h.logger.Error("loading a session failed", zap.Error(err))
+			if x.h.OnStoreError == optionAnonymous {
+				x.token, x.session = nil, nil
+				return nil
+			}
+			return x.unavailable(http.StatusServiceUnavailable, err)
+		}
+	}
+	if live > 1 {
+		// Honest browsers hold one; which of these is theirs nobody knows.
+		metrics.rejected.WithLabelValues("ambiguous").Inc()
+		x.token, x.session = nil, nil
+	}
+	if x.session != nil {
+		x.setPlaceholder()
+	}
+	return nil
+}
+
+func (x *exchange) setPlaceholder() {
+	repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	if !ok {
+		return
+	}
+	s := x.session
+	repl.Map(func(key string) (any, bool) {
+		if key == "http.server_session.handle" {
+			return s.Handle(), true
+		}
+		return nil, false
+	})
+}
+
+// rewrite returns the request as the backend sees it. It is a shallow copy
+// with a header of its own, so that stored cookies show up neither in
+// placeholders nor in logs, which know the request as it came.
+func (x *exchange) rewrite() *http.Request {
+	outer := handledBy(x.r.Context())
+	note := &handled{name: x.h.Name, outer: outer, cookies: x.clientCookies()}
+	r := x.r.WithContext(context.WithValue(x.r.Context(), handledKey{}, note))
+	line, changed := x.cookieLine()
+	hop := connectionNamesCookie(r.Header["Connection"])
+	_, legacy := r.Header["Cookie2"]
+	if !changed && !hop && !legacy {
+		return r
+	}
+	r.Header = r.Header.Clone()
+	if changed {
+		if line == "" {
+			delete(r.Header, "Cookie")
+		} else {
+			r.Header["Cookie"] = []string{line}
+		}
+	}
+	if hop {
+		stripConnection(r.Header)
+	}
+	delete(r.Header, "Cookie2") // RFC 2965; no browser sends it
+	return r
+}
+
+// cookieLine returns the Cookie header for the backend: the stored cookies that
+// match the request, first, so that no piece of the client's can enclose or
+// precede them, then what is left of the client's, untouched and in order. It
+// reports whether that differs from what came.
+func (x *exchange) cookieLine() (line string, changed bool) {
+	var facts *jarFacts
+	if x.session != nil {
+		facts = x.h.factsOf(x.session)
+		var skipped []string
+		line, x.replayed, skipped = facts.replay.Header(x.browser, time.Now(), int(x.h.MaxReplaySize))
+		if len(skipped) > 0 {
+			x.h.logger.Warn("stored cookies were left out of a request, because together they exceed max_replay_size",
+				zap.Strings("cookies", skipped), zap.String("session", x.session.Handle()))
+		}
+	}
+	lines := x.r.Header["Cookie"]
+	changed = line != ""
+	var kept []string
+	for p := range cookie.Pieces(lines) {
+		if x.withholds(&p, facts) {
+			changed = true
+		} else {
+			kept = append(kept, p.Raw)
+		}
+	}
+	if !changed || len(kept) == 0 {
+		return line, changed
+	}
+	if line != "" {
+		kept = append([]string{line}, kept...)
+	}
+	return strings.Join(kept, "; "), true
+}
+
+// withholds reports whether a piece of the client's Cookie header must not
+// reach the backend: because it is ours, or because a backend could take it
+// for a cookie that only the session, or nobody, may carry.
+func (x *exchange) withholds(p *cookie.Piece, jar *jarFacts) bool {
+	name := p.Name
+	if name == "" && p.HasEquals {
+		// A browser holds "=a=b" as nameless and servers see a=b.
+		name, _, _ = strings.Cut(p.Value, "=")
+	}
+	switch {
+	case x.names.ours(name), strings.HasPrefix(name, "$"):
+		// $Version and its like switch old servers to RFC 2109's quoting.
+		return true
+	case len(p.Value) == session.TokenLen && x.manager.Admit(p.Value) != nil:
+		return true // the token of a neighbour, or a renamed one
+	case x.withholdsName(name, jar):
+		return true
+	}
+	// Old servers split at spaces, commas and quotes, too.
+	if strings.ContainsAny(p.Raw, " \t,\"") {
+		for fragment := range strings.FieldsFuncSeq(p.Raw, func(c rune) bool { return c == ' ' || c == '\t' || c == ',' || c == '"' }) {
+			if n, _, ok := strings.Cut(fragment, "="); ok && (x.names.ours(n) || strings.HasPrefix(n, "$") || x.withholdsName(n, jar)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (x *exchange) withholdsName(name string, jar *jarFacts) bool {
+	canonical := policy.Canonical(name)
+	return jar.holds(canonical) || x.h.policy.Withholds(name, canonical)
+}
+
+// jarFacts is what a handler wants to know of a jar on every request.
+type jarFacts struct {
+	canonical map[string]struct{} // names in canonical form
+
+	// replay is the jar without what now is to be dropped.
+	replay *cookie.Jar
+
+	// handBack are cookies that are stored, although the rules, which have
+	// changed since, pass them; dropped are the names of those that now reach
+	// nobody.
+	handBack []*cookie.Cookie
+	dropped  []string
+}
+
+func (f *jarFacts) holds(canonical string) bool {
+	if f == nil {
+		return false
+	}
+	_, ok := f.canonical[canonical]
+	return ok
+}
+
+// factsOf returns the facts about a session's jar under the handler's rules.
+func (h *Handler) factsOf(s *session.Session) *jarFacts {
+	return s.Vetted(h.policy, func(jar *cookie.Jar) any {
+		f := &jarFacts{canonical: make(map[string]struct{}, jar.Len())}
+		replay := jar.Edit()
+		for c := range jar.All() {
+			f.canonical[policy.Canonical(c.Name)] = struct{}{}
+			switch a, ok := h.policy.Rule(c.Name); {
+			case ok && a == policy.Pass:
+				f.handBack = append(f.handBack, c)
+			case ok && a == policy.Drop:
+				f.dropped = append(f.dropped, c.Name)
+				replay.RemoveName(c.Name)
+			}
+		}
+		f.replay = replay.Jar()
+		return f
+	}).(*jarFacts)
+}
+
+// isSecure reports whether the browser's connection is encrypted: TLS here, or
+// a trusted proxy says so.
+func isSecure(r *http.Request) bool {
+	if r.TLS != nil {
+		return true
+	}
+	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
+	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+}
+
+// originalURI returns the request target before any rewrite.
+func originalURI(r *http.Request) string {
+	if orig, ok := r.Context().Value(caddyhttp.OriginalRequestCtxKey).(http.Request); ok && orig.RequestURI != "" {
+		return orig.RequestURI
+	}
+	return r.RequestURI
+}
+
+// isNavigation reports whether the browser asks for a page, as far as it says.
+func isNavigation(r *http.Request) bool {
+	mode := r.Header["Sec-Fetch-Mode"]
+	return len(mode) == 0 && r.Method == http.MethodGet || len(mode) == 1 && mode[0] == "navigate"
+}
+
+// connectionNamesCookie reports whether the Connection header would make a
+// proxy strip the Cookie header, and with it the stored cookies.
+func connectionNamesCookie(lines []string) bool {
+	for _, line := range lines {
+		for token := range strings.SplitSeq(line, ",") {
+			if isCookieHeader(strings.TrimSpace(token)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stripConnection removes cookie headers from the tokens of Connection.
+func stripConnection(header http.Header) {
+	var kept []string
+	for _, line := range header["Connection"] {
+		for token := range strings.SplitSeq(line, ",") {
+			token = strings.TrimSpace(token)
+			if token != "" && !isCookieHeader(token) {
+				kept = append(kept, token)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(header, "Connection")
+		return
+	}
+	header["Connection"] = []string{strings.Join(kept, ", ")}
+}
+
+func isCookieHeader(name string) bool {
+	return strings.EqualFold(name, "Cookie") || strings.EqualFold(name, "Cookie2")
+}

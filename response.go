@@ -1,0 +1,407 @@
+package serversession
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"go.uber.org/zap"
+
+	"github.com/serversession/caddy-server-session/internal/cookie"
+	"github.com/serversession/caddy-server-session/internal/session"
+)
+
+// retryAfter is what a client is told to wait when the store fails, in seconds.
+const retryAfter = "5"
+
+var (
+	// errRefused is what a backend's handler gets that goes on writing a
+	// response which was refused.
+	errRefused = errors.New("response was refused")
+
+	errEarlyHijack = errors.New("connection was taken over before a status that could be filtered")
+)
+
+// serve calls the backend with a response writer that filters, and cleans up
+// behind it on every way out.
+func (x *exchange) serve(r *http.Request, next caddyhttp.Handler) (err error) {
+	defer func() {
+		x.scrub()
+		if x.refusal == nil {
+			return
+		}
+		// Refused writes make the reverse proxy abort the connection, but the
+		// client is to get the answer that the refusal says.
+		if p := recover(); p != nil && p != http.ErrAbortHandler {
+			panic(p)
+		}
+		err = x.refusal
+	}()
+	if err := next.ServeHTTP(x, r); err != nil {
+		return err
+	}
+	if !x.wroteHeader {
+		// Nothing was written, so net/http will answer 200 with what is in the
+		// header.
+		x.commit(http.StatusOK)
+	}
+	return nil
+}
+
+// scrub removes what must not leave by other ways than a judged header: lines
+// set after the status, which would become trailers, and those of a handler
+// that failed, which error routes would inherit. The reverse proxy's
+// placeholder of them goes, too.
+func (x *exchange) scrub() {
+	h := x.ResponseWriter.Header()
+	if !x.wroteHeader && x.refusal == nil {
+		if lines, ok := h["Set-Cookie"]; ok {
+			own := x.inherited(lines)
+			setLines(h, slices.Concat(lines[:own], x.judge(lines[own:]).keep))
+		}
+	} else if x.refusal == nil {
+		delete(h, "Set-Cookie")
+	}
+	delete(h, "Set-Cookie2")
+	delete(h, http.TrailerPrefix+"Set-Cookie")
+	delete(h, http.TrailerPrefix+"Set-Cookie2")
+	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
+		repl.Delete("http.reverse_proxy.header.Set-Cookie")
+	}
+}
+
+// Header returns the header of the response; that of a refused one leads
+// nowhere.
+func (x *exchange) Header() http.Header {
+	if x.refusal != nil {
+		return make(http.Header)
+	}
+	return x.ResponseWriter.Header()
+}
+
+// WriteHeader filters the header and commits what is stored before the first
+// byte of any status line.
+func (x *exchange) WriteHeader(status int) {
+	switch {
+	case x.refusal != nil || x.wroteHeader:
+		return
+	case status >= 100 && status <= 199 && status != http.StatusSwitchingProtocols:
+		// Early hints and the like bring lines of the final response with
+		// them, or of their own, which browsers ignore.
+		h := x.ResponseWriter.Header()
+		lines, ok := h["Set-Cookie"]
+		delete(h, "Set-Cookie")
+		delete(h, "Set-Cookie2")
+		x.ResponseWriter.WriteHeader(status)
+		if ok {
+			h["Set-Cookie"] = lines
+		}
+		return
+	}
+	if x.commit(status); x.refusal == nil {
+		x.ResponseWriter.WriteHeader(status)
+	}
+}
+
+// Write implements http.ResponseWriter.
+func (x *exchange) Write(p []byte) (int, error) {
+	if err := x.ensureHeader(); err != nil {
+		return 0, err
+	}
+	return x.ResponseWriter.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom, for the sake of sendfile.
+func (x *exchange) ReadFrom(r io.Reader) (int64, error) {
+	if err := x.ensureHeader(); err != nil {
+		return 0, err
+	}
+	return x.ResponseWriterWrapper.ReadFrom(r)
+}
+
+// FlushError flushes, as http.ResponseController does.
+func (x *exchange) FlushError() error {
+	if err := x.ensureHeader(); err != nil {
+		return err
+	}
+	return http.NewResponseController(x.ResponseWriter).Flush()
+}
+
+// Hijack hands the connection over, as http.ResponseController does, to a
+// handler that has written its status. One that has not would write a header
+// of its own past this filter.
+func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	switch {
+	case x.refusal != nil:
+		return nil, nil, errRefused
+	case !x.wroteHeader:
+		x.h.logger.Error("refused to hand over a connection", zap.Error(errEarlyHijack))
+		return nil, nil, errEarlyHijack
+	}
+	return http.NewResponseController(x.ResponseWriter).Hijack()
+}
+
+func (x *exchange) ensureHeader() error {
+	if !x.wroteHeader {
+		x.WriteHeader(http.StatusOK)
+	}
+	if x.refusal != nil {
+		return errRefused
+	}
+	return nil
+}
+
+// commit judges the response's cookies, takes the stored ones out of the
+// header, commits them, and puts the session cookie in where it is due. If it
+// can not, the response is refused.
+func (x *exchange) commit(status int) {
+	h := x.ResponseWriter.Header()
+	lines := h["Set-Cookie"]
+	own := x.inherited(lines)
+	j := x.judge(lines[own:])
+	// Stored cookies leave the header before anything can fail.
+	setLines(h, slices.Concat(lines[:own], j.keep))
+	delete(h, "Set-Cookie2") // RFC 2965; no browser reads it
+	stripTrailerNames(h)
+
+	issued, err := x.store(&j, h)
+	if err != nil {
+		x.refuse(err)
+		return
+	}
+	x.wroteHeader = true
+	for _, line := range issued {
+		h["Set-Cookie"] = append(h["Set-Cookie"], line)
+	}
+	if j.removed > 0 || len(issued) > 0 || x.replayed > 0 && variesByCookie(h) {
+		guardCaches(h)
+	}
+}
+
+// store commits what the response changes about the session and returns the
+// lines that tell the browser.
+func (x *exchange) store(j *judgement, h http.Header) (issued []string, err error) {
+	if x.session != nil && endsSession(h) && x.browser.Secure {
+		if err := x.manager.End(x.r.Context(), x.session); err != nil {
+			return nil, x.storeFailed("end", err)
+		}
+		metrics.ended.WithLabelValues("clear_site_data").Inc()
+		x.token, x.session = nil, nil
+		issued = x.clearLines()
+	}
+	var res session.Result
+	switch {
+	case x.session == nil && !j.sets:
+		return issued, nil
+	case !x.mayHaveSession():
+		return nil, errCleartext
+	case x.session == nil:
+		x.token, res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, &x.h.config)
+		if err == nil && x.token != nil {
+			metrics.created.Inc()
+		}
+	default:
+		issued = append(issued, x.handBack(j)...)
+		if len(j.mutations) == 0 {
+			return x.keep(issued), nil
+		}
+		res, err = x.manager.Update(x.r.Context(), x.token, x.scope, x.session, j.mutations, x.use, &x.h.config)
+	}
+	x.logOutcome(&res)
+	switch {
+	case errors.Is(err, session.ErrNoSession):
+		// It ended while the backend worked. What is absent is never created
+		// again by a response that comes late.
+		x.h.logger.Info("a session ended before its response; the response's cookies are gone with it")
+		return nil, nil
+	case err != nil:
+		return nil, x.storeFailed("commit", err)
+	}
+	if res.Session != nil {
+		x.session = res.Session
+		if res.Reissue {
+			issued = append(issued, x.issueLines()...)
+		}
+	}
+	return issued, nil
+}
+
+// keep notes that the session is in use. Nothing is lost if that fails, so the
+// response goes on.
+func (x *exchange) keep(issued []string) []string {
+	res, err := x.manager.Keep(x.r.Context(), x.token, x.scope, x.session, x.use, &x.h.config)
+	if err != nil {
+		if !errors.Is(err, session.ErrNoSession) {
+			metrics.failures.WithLabelValues("touch").Inc()
+			x.h.logger.Warn("noting the use of a session failed", zap.Error(err))
+		}
+		return issued
+	}
+	if res.Reissue {
+		x.session = res.Session
+		issued = append(issued, x.issueLines()...)
+	}
+	return issued
+}
+
+// handBack gives cookies to the browser, with their attributes, that the rules
+// do not store any more, and takes them, and those to be dropped, out of the
+// session. A cookie whose host or path is not this request's waits for one.
+func (x *exchange) handBack(j *judgement) (lines []string) {
+	facts := x.h.factsOf(x.session)
+	for _, name := range facts.dropped {
+		j.mutations = append(j.mutations, session.Remove(name))
+	}
+	for _, c := range facts.handBack {
+		if !j.passes(c.Name) {
+			lines = append(lines, c.SetCookieLine(time.Now()))
+		}
+		j.mutations = append(j.mutations, session.Remove(c.Name))
+	}
+	return lines
+}
+
+// storeFailed decides what becomes of a response whose commit failed: an error
+// if it is to be refused.
+func (x *exchange) storeFailed(operation string, err error) error {
+	metrics.failures.WithLabelValues(operation).Inc()
+	x.h.logger.Error("the session store failed; the response's cookies are lost", zap.String("operation", operation), zap.Error(err))
+	if x.h.OnStoreError == optionAnonymous {
+		return nil
+	}
+	return fmt.Errorf("session store: %w", err)
+}
+
+func (x *exchange) logOutcome(res *session.Result) {
+	for _, r := range res.Refused {
+		metrics.cookies.WithLabelValues("refused").Inc()
+		x.h.logger.Warn("a cookie was refused, as a browser would refuse it",
+			zap.String("cookie", r.Name), zap.Error(r.Err))
+	}
+	if len(res.Evicted) > 0 {
+		x.h.logger.Warn("cookies were evicted from a session to make room", zap.Strings("cookies", res.Evicted))
+	}
+}
+
+// errCleartext refuses a response that would store something in a session that
+// there can not be.
+var errCleartext = errors.New("a cookie had to be stored on a cleartext connection; serve the site over HTTPS, or put `cookie { insecure_http }` into server_session")
+
+// refuse gives the client an error instead of the response: what the backend
+// said is taken back, and what it goes on to say leads nowhere.
+func (x *exchange) refuse(err error) {
+	h := x.ResponseWriter.Header()
+	clear(h)
+	for _, f := range x.before {
+		h[f.name] = f.values
+	}
+	if errors.Is(err, errCleartext) {
+		x.h.logger.Error("response refused", zap.Error(err))
+		x.refusal = caddyhttp.Error(http.StatusInternalServerError, err)
+		return
+	}
+	switch x.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		x.refusal = x.unavailable(http.StatusServiceUnavailable, err)
+	default:
+		// The backend has acted; trying again may act again.
+		h.Set("Cache-Control", "no-store")
+		x.refusal = caddyhttp.Error(http.StatusBadGateway, err)
+	}
+}
+
+// unavailable returns the error for a failing store, to be tried again later.
+func (x *exchange) unavailable(status int, err error) error {
+	h := x.ResponseWriter.Header()
+	h.Set("Retry-After", retryAfter)
+	h.Set("Cache-Control", "no-store")
+	return caddyhttp.Error(status, err)
+}
+
+// field is a line of a header.
+type field struct {
+	name   string
+	values []string
+}
+
+// fieldsOf returns what outer handlers have put into a header. It is short.
+func fieldsOf(h http.Header) []field {
+	if len(h) == 0 {
+		return nil
+	}
+	fields := make([]field, 0, len(h))
+	for name, values := range h {
+		fields = append(fields, field{name, values})
+	}
+	return fields
+}
+
+// inherited returns how many of the first Set-Cookie lines are those that
+// outer handlers had put there before the backend was called. They are theirs.
+func (x *exchange) inherited(lines []string) int {
+	for _, f := range x.before {
+		if f.name == "Set-Cookie" && len(f.values) <= len(lines) && slices.Equal(f.values, lines[:len(f.values)]) {
+			return len(f.values)
+		}
+	}
+	return 0
+}
+
+func setLines(h http.Header, lines []string) {
+	if len(lines) == 0 {
+		delete(h, "Set-Cookie")
+		return
+	}
+	h["Set-Cookie"] = lines
+}
+
+// stripTrailerNames takes Set-Cookie out of the announced trailers.
+func stripTrailerNames(h http.Header) {
+	announced, ok := h["Trailer"]
+	if !ok {
+		return
+	}
+	var kept []string
+	for _, line := range announced {
+		for name := range strings.SplitSeq(line, ",") {
+			name = strings.TrimSpace(name)
+			if name != "" && !strings.EqualFold(name, "Set-Cookie") && !strings.EqualFold(name, "Set-Cookie2") {
+				kept = append(kept, name)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(h, "Trailer")
+		return
+	}
+	h["Trailer"] = kept
+}
+
+// endsSession reports whether the backend clears the browser's cookies
+// (Clear-Site-Data: "cookies" or "*").
+func endsSession(h http.Header) bool {
+	for _, line := range h["Clear-Site-Data"] {
+		for directive := range strings.SplitSeq(line, ",") {
+			if d := strings.TrimSpace(directive); d == `"cookies"` || d == `"*"` {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Interface guards
+var (
+	_ http.ResponseWriter = (*exchange)(nil)
+	_ http.Hijacker       = (*exchange)(nil)
+	_ io.ReaderFrom       = (*exchange)(nil)
+	_ cookie.Site         = cookie.SiteUnknown
+)

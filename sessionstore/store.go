@@ -63,7 +63,10 @@ type Meta struct {
 // atomic for the one key it names. Keys are 1 to 128 arbitrary bytes.
 //
 // Every method returns an error that matches, by errors.Is, one of the errors
-// of this package, or the context's error where the context ended first.
+// of this package, or the context's error where the context ended first. A
+// write whose context ends when it is already under way returns
+// ErrIndeterminate: it may yet happen. Where an argument is one that is excluded
+// here, the error is ErrInvalid. Results that come with an error are zero.
 type Store interface {
 	// Get returns the record under key. An absent and an expired record are
 	// the same: ErrNotFound. A Get that begins after a successful
@@ -74,8 +77,8 @@ type Store interface {
 	// CompareAndSwap replaces the value under key if its version is old, sets
 	// LastSeen to now and Expires to now plus ttl, and returns the new
 	// version. A zero old creates the record and requires that there is none.
-	// A ttl of zero means that the record never expires; a negative one is an
-	// error.
+	// A ttl of zero means that the record never expires; a negative one is
+	// invalid.
 	//
 	// It returns ErrConflict if another version, or for a zero old any
 	// record, is there; ErrNotFound if old is not zero and there is no
@@ -111,7 +114,8 @@ type Store interface {
 	// visits is up to the store. A record that exists during the whole
 	// iteration is visited at least once; one written or deleted meanwhile
 	// may or may not be. If fn returns an error, Iterate stops and returns it
-	// as it is.
+	// as it is. fn may call the store, all but Close. A cursor is good for the
+	// prefix it was returned for.
 	Iterate(ctx context.Context, prefix, cursor string, headBytes int, fn func(Meta) error) (next string, err error)
 
 	// Close waits for operations in progress and releases what the store

@@ -3,9 +3,9 @@ package badger
 import (
 	"context"
 	"testing"
-	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
+	"github.com/serversession/caddy-server-session/sessionstore/sessionstoretest"
 )
 
 func openTest(t testing.TB, o Options) *Store {
@@ -25,21 +25,15 @@ func openTest(t testing.TB, o Options) *Store {
 	return s
 }
 
-func TestSmoke(t *testing.T) {
-	s := openTest(t, Options{})
-	ctx := context.Background()
-	v, err := s.CompareAndSwap(ctx, "a", sessionstore.Version{}, []byte("x"), time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := s.Get(ctx, "a")
-	t.Log(r, err)
-	if err := s.Touch(ctx, "a", v, time.Now().Add(time.Minute), time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Delete(ctx, "a"); err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.Get(ctx, "a")
-	t.Log(err)
+func TestContract(t *testing.T) {
+	sessionstoretest.Run(t, func(t *testing.T) sessionstore.Store { return openTest(t, Options{}) })
+}
+
+func TestContractSyncWrites(t *testing.T) {
+	sessionstoretest.Run(t, func(t *testing.T) sessionstore.Store { return openTest(t, Options{SyncWrites: true}) })
+}
+
+func TestPersistence(t *testing.T) {
+	dir := t.TempDir()
+	sessionstoretest.RunPersistent(t, func(t *testing.T) sessionstore.Store { return openTest(t, Options{Dir: dir}) })
 }

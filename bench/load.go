@@ -32,20 +32,16 @@ type heldCookies struct {
 
 func (h heldCookies) has(name string) bool { return slices.Contains(h.Names, name) }
 
-// driveOrder starts a slice, and a slice is the answer to it.
+// driveOrder has one side driven, and a drive is the answer to it.
 type driveOrder struct {
 	Target   int
 	Duration time.Duration
 }
 
-// slice is what was measured while one side was driven.
-type slice struct {
-	Requests   int
-	Seconds    float64
-	CPUSeconds float64 // of the Caddy
-	P50, P99   float64 // milliseconds
-
-	Error string `json:",omitempty"`
+type drive struct {
+	Elapsed   time.Duration
+	Latencies []time.Duration // one a request
+	Error     string          `json:",omitempty"`
 }
 
 func startLoad(plan loadPlan) (*helper, error) {
@@ -57,18 +53,18 @@ func startLoad(plan loadPlan) (*helper, error) {
 }
 
 // drive has the load generator drive one side for a while.
-func (h *helper) drive(target int, d time.Duration) (slice, error) {
-	var s slice
+func (h *helper) drive(target int, d time.Duration) (drive, error) {
+	var answer drive
 	if err := sendJSON(h.in, driveOrder{Target: target, Duration: d}); err != nil {
-		return s, err
+		return answer, err
 	}
-	if err := h.receive(&s); err != nil {
-		return s, err
+	if err := h.receive(&answer); err != nil {
+		return answer, err
 	}
-	if s.Error != "" {
-		return s, errors.New(s.Error)
+	if answer.Error != "" {
+		return answer, errors.New(answer.Error)
 	}
-	return s, nil
+	return answer, nil
 }
 
 // client is one user on one connection.
@@ -130,29 +126,22 @@ func generateLoad(in io.Reader, out io.Writer) error {
 
 // driveAll lets every visitor send one request after the other until the time
 // is over.
-func driveAll(visitors []*visitor, d time.Duration) slice {
+func driveAll(visitors []*visitor, d time.Duration) drive {
 	var wg sync.WaitGroup
 	start := time.Now()
 	for _, v := range visitors {
 		wg.Go(func() { v.drive(start.Add(d)) })
 	}
 	wg.Wait()
-	elapsed := time.Since(start)
 
-	var all []time.Duration
+	answer := drive{Elapsed: time.Since(start)}
 	for _, v := range visitors {
 		if v.err != nil {
-			return slice{Error: v.err.Error()}
+			return drive{Error: v.err.Error()}
 		}
-		all = append(all, v.latencies...)
+		answer.Latencies = append(answer.Latencies, v.latencies...)
 	}
-	slices.Sort(all)
-	return slice{
-		Requests: len(all),
-		Seconds:  elapsed.Seconds(),
-		P50:      float64(all[len(all)/2].Microseconds()) / 1000,
-		P99:      float64(all[len(all)*99/100].Microseconds()) / 1000,
-	}
+	return answer
 }
 
 // visitor is a client with what it holds and what it has seen.

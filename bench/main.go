@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -23,6 +24,11 @@ const (
 	plain = iota
 	module
 )
+
+// turnLength is how long a side is driven before it is the other's turn. The
+// shorter, the more alike are the conditions that both find; but each turn
+// begins with a cold cache and ends with idle connections.
+const turnLength = 50 * time.Millisecond
 
 var sideNames = [...]string{"plain", "module"}
 
@@ -54,7 +60,7 @@ func main() {
 	}
 
 	var o options
-	flag.DurationVar(&o.duration, "duration", time.Second, "length of a slice")
+	flag.DurationVar(&o.duration, "duration", time.Second, "length of a slice, without the turns of the other side")
 	flag.IntVar(&o.slices, "slices", 10, "slices a side and case")
 	flag.IntVar(&o.connections, "connections", 16, "connections a side; each is one user, who sends one request after the other")
 	flag.StringVar(&o.cases, "case", "", "cases to run, separated by commas (default all: "+caseNames()+")")
@@ -153,8 +159,7 @@ func run(ctx context.Context, o options) (err error) {
 	return nil
 }
 
-// runCase drives both sides in short alternating slices. The pairs go ABBA: a
-// machine that gets slower or faster during the run favours neither.
+// runCase warms both sides up and measures pairs of slices.
 func runCase(ctx context.Context, o options, c benchCase, sides [2]*caddy) (result, error) {
 	res := result{Case: c, Connections: o.connections, Seconds: o.duration.Seconds(), CPUMeasured: cpuMeasured, Null: o.null}
 
@@ -198,17 +203,13 @@ func runCase(ctx context.Context, o options, c benchCase, sides [2]*caddy) (resu
 	for i, side := range sides {
 		before[i] = cpuTime(side.pid())
 	}
-	first := rand.IntN(2)
-	for n := range o.slices {
-		for turn := range 2 {
-			i := (first + n + turn) % 2
-			cpu := cpuTime(sides[i].pid())
-			s, err := load.drive(i, o.duration)
-			if err != nil {
-				return res, fmt.Errorf("%s: %w", sideNames[i], err)
-			}
-			s.CPUSeconds = (cpuTime(sides[i].pid()) - cpu).Seconds()
-			res.Slices[i] = append(res.Slices[i], s)
+	for range o.slices {
+		pair, err := measurePair(load, sides, o.duration)
+		if err != nil {
+			return res, err
+		}
+		for i := range sides {
+			res.Slices[i] = append(res.Slices[i], pair[i])
 		}
 	}
 	for i, side := range sides {
@@ -221,6 +222,36 @@ func runCase(ctx context.Context, o options, c benchCase, sides [2]*caddy) (resu
 	}
 	return res, nil
 }
+
+// measurePair drives both sides for the given time, in short turns that go
+// ABBA or BAAB: a machine that gets slower or faster meanwhile favours neither.
+func measurePair(load *helper, sides [2]*caddy, length time.Duration) (pair [2]slice, err error) {
+	turns := max(1, int(length/turnLength))
+	first := rand.IntN(2)
+	var latencies [2][]time.Duration
+	for n := range turns {
+		for turn := range 2 {
+			i := (first + n + turn) % 2
+			cpu := cpuTime(sides[i].pid())
+			d, err := load.drive(i, length/time.Duration(turns))
+			if err != nil {
+				return pair, fmt.Errorf("%s: %w", sideNames[i], err)
+			}
+			pair[i].CPUSeconds += (cpuTime(sides[i].pid()) - cpu).Seconds()
+			pair[i].Seconds += d.Elapsed.Seconds()
+			latencies[i] = append(latencies[i], d.Latencies...)
+		}
+	}
+	for i, all := range latencies {
+		slices.Sort(all)
+		pair[i].Requests = len(all)
+		pair[i].P50 = milliseconds(all[len(all)/2])
+		pair[i].P99 = milliseconds(all[len(all)*99/100])
+	}
+	return pair, nil
+}
+
+func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 
 // checkCookies makes sure that the case compares what it says: on the plain
 // side the client carries the application's cookies, on the other it does not.

@@ -26,6 +26,14 @@ type result struct {
 	Null        bool `json:",omitempty"`
 }
 
+// slice is what was measured of one side in the turns of a pair.
+type slice struct {
+	Requests   int
+	Seconds    float64
+	CPUSeconds float64 // of the Caddy
+	P50, P99   float64 // milliseconds
+}
+
 // The figures of a slice.
 
 func cpuPerRequest(s slice) float64 { return s.CPUSeconds / float64(s.Requests) * 1e6 }
@@ -40,8 +48,8 @@ type comparison struct {
 	min, max float64
 }
 
-// compare compares a figure pair by pair: both slices of a pair ran one right
-// after the other, on the same machine in the same mood.
+// compare compares a figure pair by pair: both slices of a pair were measured
+// in turns, on the same machine in the same mood.
 func (r result) compare(figure func(slice) float64) comparison {
 	var c comparison
 	var ratios []float64

@@ -37,7 +37,7 @@ const (
 // lengths and two sequence numbers.
 const minEncodedCookie = 5
 
-// maxSequence bounds decoded sequence numbers, so that there are always more.
+// maxSequence is far beyond what a jar reaches by counting: more is damage.
 const maxSequence = 1 << 62
 
 // ErrEncoding is returned by DecodeJar for what AppendEncode has not written.

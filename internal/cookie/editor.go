@@ -69,8 +69,9 @@ func (e *Editor) Merge(from *Jar, now time.Time, lim Limits) int {
 // put stores a cookie that was admitted, or deletes the one it would replace.
 func (e *Editor) put(n Cookie, now time.Time, lim Limits) (Outcome, error) {
 	i := e.find(&n)
+	gone := i >= 0 && e.jar.cookies[i].Expired(now) // expired: not there any more
 	if n.Expired(now) {
-		if i < 0 {
+		if i < 0 || gone {
 			return Unchanged, nil
 		}
 		e.remove(i)
@@ -79,11 +80,11 @@ func (e *Editor) put(n Cookie, now time.Time, lim Limits) (Outcome, error) {
 	if !lim.admit(&n) {
 		return Unchanged, ErrTooLarge
 	}
-	outcome := Replaced
-	if i >= 0 && e.jar.cookies[i].Expired(now) {
-		e.remove(i) // it was not there any more
+	if gone {
+		e.remove(i)
 		i = -1
 	}
+	outcome := Replaced
 	switch {
 	case i < 0:
 		outcome = Stored

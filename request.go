@@ -3,6 +3,7 @@ package serversession
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -48,7 +49,8 @@ type exchange struct {
 
 	before      []field // the response header as outer handlers left it
 	wroteHeader bool
-	refusal     error // why the response is not answered; nil: it is
+	sent        []string // Set-Cookie lines in the header that was written
+	refusal     error    // why the response is not answered; nil: it is
 }
 
 var (
@@ -190,7 +192,9 @@ func (x *exchange) rewrite() *http.Request {
 	if !changed && !hop && !legacy {
 		return r
 	}
-	r.Header = r.Header.Clone()
+	// The lines themselves are shared: nobody changes them in place but for
+	// this request.
+	r.Header = maps.Clone(r.Header)
 	if changed {
 		if line == "" {
 			delete(r.Header, "Cookie")

@@ -68,7 +68,7 @@ func (x *exchange) scrub() {
 			setLines(h, slices.Concat(lines[:own], x.judge(lines[own:]).keep))
 		}
 	} else if x.refusal == nil {
-		delete(h, "Set-Cookie")
+		setLines(h, x.sent)
 	}
 	delete(h, "Set-Cookie2")
 	delete(h, http.TrailerPrefix+"Set-Cookie")
@@ -178,9 +178,8 @@ func (x *exchange) commit(status int) {
 		return
 	}
 	x.wroteHeader = true
-	for _, line := range issued {
-		h["Set-Cookie"] = append(h["Set-Cookie"], line)
-	}
+	x.sent = append(h["Set-Cookie"], issued...)
+	setLines(h, x.sent)
 	if j.removed > 0 || len(issued) > 0 || x.replayed > 0 && variesByCookie(h) {
 		guardCaches(h)
 	}

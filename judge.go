@@ -83,7 +83,7 @@ func (x *exchange) judge(lines []string) (j judgement) {
 				// Some applications delete a cookie with its value in the line.
 				j.keep = append(j.keep, withoutValue(raw[i], c))
 			}
-			if !c.Expired(now) || jar.Len() > 0 {
+			if j.sets || jar.Len() > 0 { // else there is nothing to delete
 				j.mutations = append(j.mutations, session.Set(*c, x.browser))
 			}
 		case policy.Drop:

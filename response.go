@@ -253,15 +253,19 @@ func (x *exchange) keep(issued []string) []string {
 
 // handBack gives cookies to the browser, with their attributes, that the rules
 // do not store any more, and takes them, and those to be dropped, out of the
-// session. A cookie whose host or path is not this request's waits for one.
+// session. One that this response could not set in a browser waits for another.
 func (x *exchange) handBack(j *judgement) (lines []string) {
 	facts := x.h.factsOf(x.session)
 	for _, name := range facts.dropped {
 		j.mutations = append(j.mutations, session.Remove(name))
 	}
 	for _, c := range facts.handBack {
-		if !j.passes(c.Name) {
+		switch {
+		case j.passes(c.Name): // the backend has just set it anew
+		case c.SettableBy(x.browser):
 			lines = append(lines, c.SetCookieLine(time.Now()))
+		default:
+			continue
 		}
 		j.mutations = append(j.mutations, session.Remove(c.Name))
 	}

@@ -77,7 +77,8 @@ func (x *exchange) cookieLineFor(name, value string, issue session.Issue) string
 		b.WriteString(strconv.FormatInt(max(int64(seconds), 1), 10))
 	}
 	x.writeFlags(&b)
-	if issue.SameSite != cookie.SameSiteDefault {
+	if s := issue.SameSite; s != cookie.SameSiteDefault && (s != cookie.SameSiteNone || x.browser.Secure) {
+		// Browsers refuse SameSite=None without Secure.
 		b.WriteString("; SameSite=")
 		b.WriteString(issue.SameSite.String())
 	}

@@ -12,3 +12,15 @@ func ReachesBeyond(domain, other, host string) bool {
 	}
 	return !domainMatch(domain, other)
 }
+
+// SettableBy reports whether a browser would take the cookie, as it is, out of
+// the response to a request.
+func (c *Cookie) SettableBy(req Request) bool {
+	if c.Secure && !req.secure() {
+		return false
+	}
+	if c.HostOnly {
+		return req.Host == c.Domain
+	}
+	return domainMatch(req.Host, c.Domain)
+}

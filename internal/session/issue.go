@@ -20,8 +20,12 @@ type Issue struct {
 }
 
 // issueFor returns how the session cookie should be told: as loose as the
-// loosest cookie it carries, and as long as the longest.
-func issueFor(jar *cookie.Jar, h *header, c *Config) Issue {
+// loosest cookie it carries, and as long as the longest. An emptied jar is no
+// reason to tell it other than before.
+func issueFor(jar *cookie.Jar, before Issue, h *header, c *Config) Issue {
+	if jar.Len() == 0 {
+		return before
+	}
 	i := Issue{SameSite: jar.LoosestSameSite()}
 	if c.SameSite != nil {
 		i.SameSite = *c.SameSite

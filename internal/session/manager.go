@@ -238,7 +238,7 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config)
 		key: k.id, family: newFamily(), scope: k.scopeID(s),
 		created: millis(now), end: millis(now.Add(c.Lifetimes.Absolute)),
 	}
-	d.issued = issueFor(d.jar.Jar(), &h, c)
+	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, c)
 	next, value, err := m.sealed(t, s, name, h, d, c, now)
 	if err != nil {
 		return nil, res, err
@@ -276,7 +276,7 @@ func (m *Manager) sealed(t *Token, s Scope, name lookupKey, h header, d *draft, 
 // has to be told something new. It writes nothing otherwise.
 func (m *Manager) Keep(ctx context.Context, t *Token, s Scope, seen *Session, u Use, c *Config) (Result, error) {
 	now := time.Now()
-	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, &seen.header, c), u) {
+	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c), u) {
 		return m.Update(ctx, t, s, seen, nil, u, c)
 	}
 	if !seen.touchDue(&c.Lifetimes, now) {

@@ -99,7 +99,7 @@ func (d *draft) changed() bool {
 
 // tell decides whether the browser has to be told the session cookie anew.
 func (d *draft) tell(u Use, c *Config) {
-	want := issueFor(d.jar.Jar(), &d.before.header, c)
+	want := issueFor(d.jar.Jar(), d.issued, &d.before.header, c)
 	if !d.reissue && !d.issued.outdated(want, u) {
 		return
 	}

@@ -1,0 +1,32 @@
+package serversession
+
+import (
+	"os"
+	"regexp"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	_ "github.com/caddyserver/caddy/v2/modules/standard"
+)
+
+// What the README shows is what the parser takes, formatted as Caddy does.
+func TestREADMECaddyfiles(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```caddyfile\n(.*?)```").FindAllSubmatch(readme, -1)
+	if len(blocks) < 2 {
+		t.Fatalf("only %d Caddyfiles found", len(blocks))
+	}
+	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
+	for _, block := range blocks {
+		if _, warnings, err := adapter.Adapt(block[1], map[string]any{"filename": "README.md"}); err != nil || len(warnings) > 0 {
+			t.Errorf("%s\n%v %v", block[1], warnings, err)
+		}
+		if formatted := caddyfile.Format(block[1]); string(formatted) != string(block[1]) {
+			t.Errorf("caddy fmt would write:\n%s", formatted)
+		}
+	}
+}

@@ -107,6 +107,8 @@ func run(ctx context.Context, o options) (err error) {
 		if err := buildCaddy(ctx, o.caddy); err != nil {
 			return err
 		}
+	} else if o.caddy, err = filepath.Abs(o.caddy); err != nil {
+		return err
 	}
 	if o.profileDir != "" {
 		if err := os.MkdirAll(o.profileDir, 0o755); err != nil {
@@ -235,7 +237,7 @@ func measurePair(load *helper, sides [2]*caddy, length time.Duration) (pair [2]s
 			cpu := cpuTime(sides[i].pid())
 			d, err := load.drive(i, length/time.Duration(turns))
 			if err != nil {
-				return pair, fmt.Errorf("%s: %w", sideNames[i], err)
+				return pair, fmt.Errorf("%s: %w\n%s", sideNames[i], err, sides[i].stderr.String())
 			}
 			pair[i].CPUSeconds += (cpuTime(sides[i].pid()) - cpu).Seconds()
 			pair[i].Seconds += d.Elapsed.Seconds()

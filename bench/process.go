@@ -58,8 +58,14 @@ func (p *process) stop() {
 // helper is this executable in another role, spoken to in lines of JSON.
 type helper struct {
 	*process
-	in  io.Writer
+	in  io.WriteCloser
 	out *json.Decoder
+}
+
+// stop closes the input first, which is how a helper is told to end.
+func (h *helper) stop() {
+	h.in.Close()
+	h.process.stop()
 }
 
 func startHelper(role string) (*helper, error) {
@@ -109,7 +115,7 @@ func startBackend() (*helper, string, error) {
 	return h, addr, nil
 }
 
-// lockedBuffer keeps what a child complains about, while it does.
+// lockedBuffer keeps the beginning of what a child complains about.
 type lockedBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -118,7 +124,9 @@ type lockedBuffer struct {
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.buf.Write(p)
+	const enough = 2000
+	b.buf.Write(p[:min(len(p), max(0, enough-b.buf.Len()))])
+	return len(p), nil
 }
 
 func (b *lockedBuffer) String() string {

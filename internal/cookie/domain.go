@@ -120,10 +120,11 @@ func domainMatch(host, domain string) bool {
 // has a colon (IPv6), or nothing but digits and dots (IPv4, short forms like
 // 127.1 included, which are not names either).
 func isIP(host string) bool {
+	if strings.IndexByte(host, ':') >= 0 {
+		return true
+	}
 	for i := range len(host) {
-		if c := host[i]; c == ':' {
-			return true
-		} else if c != '.' && !isDigit(c) {
+		if host[i] != '.' && !isDigit(host[i]) {
 			return false
 		}
 	}

@@ -69,6 +69,7 @@ func TestDomainMatch(t *testing.T) {
 		{"127.1", "1", false},
 		{"::1", "::1", true},
 		{"::ffff:192.0.2.7", "0.2.7", false},
+		{"fd00::ffff:192.0.2.7", "0.2.7", false},
 	} {
 		if got := domainMatch(test.host, test.domain); got != test.want {
 			t.Errorf("domainMatch(%q, %q) = %v", test.host, test.domain, got)
@@ -79,7 +80,7 @@ func TestDomainMatch(t *testing.T) {
 func FuzzDomainMatch(f *testing.F) {
 	for _, s := range [][2]string{
 		{"shop.example.org", "example.org"}, {"example.org", "example.org"}, {"192.0.2.7", "2.7"},
-		{"Example.ORG:80", "org"}, {"[::1]:80", "::1"}, {"a.co.uk.", "co.uk."},
+		{"Example.ORG:80", "org"}, {"[::1]:80", "::1"}, {"fd00::", "::"}, {"a.co.uk.", "co.uk."},
 	} {
 		f.Add(s[0], s[1])
 	}
@@ -119,7 +120,7 @@ func TestPublicSuffix(t *testing.T) {
 	for domain, want := range map[string]bool{
 		"org": true, "co.uk": true, "github.io": true, "localhost": true, "intern": true, "org.": true, "co.uk.": true,
 		"example.org": false, "example.co.uk": false, "example.org.": false, "app.intern": false,
-		"192.0.2.7": false, "::1": false,
+		"192.0.2.7": false, "::1": false, "fd00::1": false,
 		"ck": true, "any.ck": true, "www.ck": false, // a wildcard with an exception
 	} {
 		if got := isPublicSuffix(domain); got != want {

@@ -73,6 +73,7 @@ func TestStorage(t *testing.T) {
 		{"https://192.0.2.7/", "a=1; Domain=192.0.2.7", nil, "https://192.0.2.7/", "a=1"},
 		{"https://192.0.2.7/", "a=1; Domain=2.7", ErrDomain, "https://192.0.2.7/", ""},
 		{"https://192.0.2.7/", "a=1; Domain=.192.0.2.7", nil, "https://192.0.2.7/", "a=1"},
+		{"https://[fd00::1]/", "a=1; Domain=fd00::1", nil, "https://[fd00::1]/", "a=1"},
 		{"https://[2001:db8::1]/", "a=1", nil, "https://[2001:DB8::1]:8443/", "a=1"},
 
 		// Path (3.4).

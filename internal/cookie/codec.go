@@ -166,7 +166,7 @@ func DecodeJar(b []byte) (*Jar, error) {
 	}
 	d := decoder{rest: b[1:]}
 	size := d.length(len(d.rest))
-	if d.bad || size > len(d.rest) { // its own length was part of the limit
+	if d.bad || size > len(d.rest) { // which became shorter by reading size
 		return nil, ErrEncoding
 	}
 	d.text, d.rest = string(d.rest[:size]), d.rest[size:]

@@ -9,7 +9,7 @@ import (
 // SetCookieLine returns a Set-Cookie line that hands the cookie to a browser
 // at the time now: name and value as they are, all attributes written out, and
 // what is left of its lifetime. A cookie that has expired becomes a deletion.
-func (c Cookie) SetCookieLine(now time.Time) string {
+func (c *Cookie) SetCookieLine(now time.Time) string {
 	var b strings.Builder
 	b.Grow(c.footprint() + 128)
 	b.WriteString(c.Name)
@@ -40,13 +40,18 @@ func (c Cookie) SetCookieLine(now time.Time) string {
 	return b.String()
 }
 
-// attributePath returns the path as it can be written in an attribute. The
-// default path of a request for "/a;b/c" is "/a;b", and would end at the
-// semicolon; worse, what follows would count as attributes, and anybody can
-// make a link. The directory above is the nearest that can be written.
+// attributePath returns the path as it can be written in an attribute, or else
+// the nearest directory above that can. The default path of a request for
+// "/a;b/c" is "/a;b", which as an attribute ends at the semicolon; worse, what
+// follows would count as attributes, and anybody can make a link. Paths with
+// other octets than ASCII are refused, and long ones ignored.
 func attributePath(path string) string {
-	if semicolon := strings.IndexByte(path, ';'); semicolon >= 0 {
-		return path[:strings.LastIndexByte(path[:semicolon], '/')+1]
+	end := 0
+	for end < len(path) && end < maxAttributeSize && path[end] != ';' && path[end] < 0x80 {
+		end++
 	}
-	return path
+	if end == len(path) {
+		return path
+	}
+	return path[:strings.LastIndexByte(path[:end], '/')+1]
 }

@@ -1,6 +1,7 @@
 package cookie
 
 import (
+	"strings"
 	"testing"
 	"time"
 )
@@ -56,12 +57,16 @@ func TestSetCookieLineLifetime(t *testing.T) {
 
 // TestSetCookieLinePath: a link cannot smuggle attributes into the line.
 func TestSetCookieLinePath(t *testing.T) {
+	long := strings.Repeat("x", 1019)
 	for target, want := range map[string]string{
-		"/a;Domain=.example.org;/x": "a=1; Path=/",
-		"/shop/b;jsessionid=1/x":    "a=1; Path=/shop/",
-		"/shop/;/x":                 "a=1; Path=/shop/",
-		"/;/x":                      "a=1; Path=/",
-		"/shop/x;jsessionid=1":      "a=1; Path=/shop",
+		"/a;Domain=.example.org;/x":   "a=1; Path=/",
+		"/shop/b;jsessionid=1/x":      "a=1; Path=/shop/",
+		"/shop/;/x":                   "a=1; Path=/shop/",
+		"/;/x":                        "a=1; Path=/",
+		"/shop/x;jsessionid=1":        "a=1; Path=/shop",
+		"/shop/\xff/x":                "a=1; Path=/shop/",
+		"/shop/" + long + "/x":        "a=1; Path=/shop/",
+		"/shop/" + long[:1018] + "/x": "a=1; Path=/shop/" + long[:1018],
 	} {
 		jar := mustSet(t, requestTo(t, "https://shop.example.org"+target), "a=1")
 		if got := jar.cookies[0].SetCookieLine(benchTime); got != want {

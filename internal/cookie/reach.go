@@ -24,3 +24,12 @@ func (c *Cookie) SettableBy(req Request) bool {
 	}
 	return domainMatch(req.Host, c.Domain)
 }
+
+// ShareableDomain reports whether browsers accept a canonical name as the
+// Domain of a cookie: addresses and public suffixes they do not.
+func ShareableDomain(domain string) bool {
+	return !isIP(domain) && !isPublicSuffix(domain)
+}
+
+// Within reports whether host is domain or below it (5.1.3).
+func Within(host, domain string) bool { return domainMatch(host, domain) }

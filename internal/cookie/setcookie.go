@@ -74,6 +74,7 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 	if hasControl(line) {
 		return SetCookie{}, ErrControl
 	}
+	now = now.UTC().Round(0) // the zone and the monotonic clock are of no use to Expiry
 	var c SetCookie
 	pair, attributes, _ := strings.Cut(line, ";")
 	if name, value, found := strings.Cut(pair, "="); found {
@@ -86,7 +87,7 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 	}
 	var (
 		domain          string
-		maxAge, expires lifetime
+		maxAge, expires time.Time
 	)
 	for attributes != "" {
 		var attribute string
@@ -101,11 +102,11 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 		switch {
 		case equalFold(name, "expires"):
 			if t, ok := parseDate(value); ok {
-				expires = lifetime{t, true}
+				expires = t
 			}
 		case equalFold(name, "max-age"):
 			if t, ok := parseMaxAge(value, now); ok {
-				maxAge = lifetime{t, true}
+				maxAge = t
 			}
 		case equalFold(name, "domain"):
 			domain = value
@@ -125,19 +126,16 @@ func ParseSetCookie(line string, now time.Time) (SetCookie, error) {
 		}
 	}
 	c.Domain = lowerASCII(strings.TrimPrefix(domain, "."))
-	if !maxAge.given {
-		maxAge = expires
-	}
-	if c.Persistent = maxAge.given; c.Persistent {
-		c.Expiry = earlier(maxAge.end, now.Add(maxLifetime)).UTC().Round(0)
+	switch {
+	case !maxAge.IsZero(): // wins, wherever it stands
+		c.Persistent, c.Expiry = true, maxAge
+	case !expires.IsZero():
+		c.Persistent, c.Expiry = true, expires
+		if limit := now.Add(maxLifetime); expires.After(limit) {
+			c.Expiry = limit
+		}
 	}
 	return c, nil
-}
-
-// lifetime is what a Max-Age or Expires attribute says.
-type lifetime struct {
-	end   time.Time
-	given bool
 }
 
 // parseMaxAge reads a Max-Age (5.6.2): digits, with or without a minus in
@@ -156,7 +154,7 @@ func parseMaxAge(s string, now time.Time) (end time.Time, ok bool) {
 		seconds = min(10*seconds+int64(digits[i]-'0'), limit)
 	}
 	if negative || seconds == 0 {
-		return time.Unix(0, 0), true // "the earliest representable date and time"
+		return time.Unix(0, 0).UTC(), true // "the earliest representable date and time"
 	}
 	return now.Add(time.Duration(seconds) * time.Second), true
 }
@@ -171,13 +169,6 @@ func parseSameSite(s string) SameSite {
 		return SameSiteStrict
 	}
 	return SameSiteDefault
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // Expired reports whether the line, at the time now, deletes a cookie rather

@@ -6,17 +6,19 @@ import "strings"
 // names of cookies into one. A client's cookie that has the canonical form of
 // a stored one could take its place behind the proxy and is not forwarded.
 //
-// It undoes percent-encoding once (ASP.NET Core before 5, Rack, old PHP), trims
-// what is not a token from both ends (Python and JavaScript trim Unicode
-// space), takes a[b] for a (PHP arrays), a dot, a space and a lone bracket for
-// an underscore (PHP), and folds case (ASP.NET).
+// It undoes percent-encoding once (ASP.NET Core before 5, Rack, CGI.pm, old
+// PHP), where a plus is a space and the name may end at a NUL; trims what is not
+// a token from both ends (Python and JavaScript trim Unicode space); takes a[b]
+// for a (PHP arrays), a dot, a space and a lone bracket for an underscore (PHP);
+// and folds case (ASP.NET).
 //
 // It is used to decide what to drop, never to change what is passed on.
 func Canonical(name string) string {
 	if isCanonical(name) {
 		return name
 	}
-	b := []byte(trimToToken(unescape(trimToToken(name))))
+	name, _, _ = strings.Cut(trimToToken(unescape(trimToToken(name))), "\x00")
+	b := []byte(trimToToken(name))
 	if open := strings.IndexByte(string(b), '['); open >= 0 {
 		if strings.IndexByte(string(b[open:]), ']') > 0 {
 			b = b[:open]
@@ -49,7 +51,7 @@ func isCanonical(name string) bool {
 // trimToToken cuts bytes that RFC 9110 does not allow in a token from both
 // ends. Brackets stay at the end: they are PHP's arrays.
 func trimToToken(s string) string {
-	for len(s) > 0 && !isTokenByte(s[0]) && s[0] != '%' {
+	for len(s) > 0 && !isTokenByte(s[0]) {
 		s = s[1:]
 	}
 	for len(s) > 0 && !isTokenByte(s[len(s)-1]) && s[len(s)-1] != ']' && s[len(s)-1] != '[' {
@@ -66,17 +68,29 @@ func isTokenByte(c byte) bool {
 	return strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
-// unescape undoes percent-encoding once and leaves what is none alone.
+// unescape undoes the encoding of forms once: %41 and CGI.pm's %u0041 are A,
+// and a plus is a space. It leaves alone what is none.
 func unescape(s string) string {
-	if strings.IndexByte(s, '%') < 0 {
+	if strings.IndexByte(s, '%') < 0 && strings.IndexByte(s, '+') < 0 {
 		return s
 	}
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			if hi, lo := unhex(s[i+1]), unhex(s[i+2]); hi >= 0 && lo >= 0 {
-				b = append(b, byte(hi<<4|lo))
-				i += 2
+		switch {
+		case s[i] == '+':
+			b = append(b, ' ')
+			continue
+		case s[i] != '%':
+		case strings.HasPrefix(s[i:], "%u00"):
+			if c, ok := unhex(s[i+len("%u00"):]); ok {
+				b = append(b, c)
+				i += len("u0041")
+				continue
+			}
+		default:
+			if c, ok := unhex(s[i+1:]); ok {
+				b = append(b, c)
+				i += len("41")
 				continue
 			}
 		}
@@ -85,14 +99,23 @@ func unescape(s string) string {
 	return string(b)
 }
 
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
+// unhex returns the byte that the first two characters write.
+func unhex(s string) (c byte, ok bool) {
+	if len(s) < 2 {
+		return 0, false
 	}
-	return -1
+	for i := range 2 {
+		c <<= 4
+		switch d := s[i]; {
+		case '0' <= d && d <= '9':
+			c |= d - '0'
+		case 'a' <= d && d <= 'f':
+			c |= d - 'a' + 10
+		case 'A' <= d && d <= 'F':
+			c |= d - 'A' + 10
+		default:
+			return 0, false
+		}
+	}
+	return c, true
 }

@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // head returns the name of the cookie that a chunk or a signature belongs to,
 // or "" for a cookie of its own: x of x.sig (keygrip), .AspNetCore.Cookies of
@@ -28,4 +31,24 @@ func head(name string) string {
 		return h
 	}
 	return ""
+}
+
+// Chunk returns the family that a cookie is a numbered chunk of, and its
+// number, for the writers of chunks that are known to leave the last ones of a
+// longer value behind: ASP.NET, oauth2-proxy, NextAuth and Auth0. The head of
+// a family is its chunk 0 if it has no other.
+func Chunk(name string) (family string, number int, ok bool) {
+	h := head(name)
+	if h == "" || strings.HasSuffix(name, ".sig") {
+		return name, 0, strings.HasPrefix(name, ".AspNet") || knownChunks(name)
+	}
+	if !strings.HasPrefix(h, ".AspNet") && !knownChunks(h) {
+		return "", 0, false
+	}
+	n, err := strconv.Atoi(name[len(h)+1:])
+	return h, n, err == nil
+}
+
+func knownChunks(head string) bool {
+	return strings.Contains(head, "oauth2_proxy") || strings.Contains(head, "session-token") || strings.Contains(head, "appSession")
 }

@@ -15,23 +15,25 @@ type globs struct {
 
 var errGlob = errors.New("not a cookie name or pattern")
 
-// newGlobs compiles patterns. fold is applied to what stands between the
-// stars, so that one set can match names as they are and another names in
-// their canonical form.
-func newGlobs(patterns []string, fold func(string) string) (*globs, error) {
+// newGlobs compiles patterns. With fold, they match what fold makes of them,
+// so that one set can match names as they are and another names in their
+// canonical form.
+func newGlobs(patterns []string, fold func(pattern string) []string) (*globs, error) {
 	g := &globs{exact: make(map[string]bool)}
 	for _, p := range patterns {
 		if p == "" || strings.ContainsAny(p, "=;\x00\r\n\t") {
 			return nil, fmt.Errorf("%w: %q", errGlob, p)
 		}
-		parts := strings.Split(p, "*")
-		for i := range parts {
-			parts[i] = fold(parts[i])
+		folded := []string{p}
+		if fold != nil {
+			folded = fold(p)
 		}
-		if len(parts) == 1 {
-			g.exact[parts[0]] = true
-		} else {
-			g.patterns = append(g.patterns, parts)
+		for _, f := range folded {
+			if strings.Contains(p, "*") {
+				g.patterns = append(g.patterns, strings.Split(f, "*"))
+			} else {
+				g.exact[f] = true
+			}
 		}
 	}
 	return g, nil
@@ -53,6 +55,9 @@ func (g *globs) match(name string) bool {
 // begins the name, the last one ends it, the others follow each other. The
 // leftmost place for each is as good as any other.
 func matchParts(parts []string, name string) bool {
+	if len(parts) == 1 {
+		return name == parts[0]
+	}
 	name, ok := strings.CutPrefix(name, parts[0])
 	if !ok {
 		return false
@@ -68,4 +73,21 @@ func matchParts(parts []string, name string) bool {
 	return strings.HasSuffix(name, parts[last])
 }
 
-func identity(s string) string { return s }
+// foldWide returns patterns for the canonical forms of all names that a
+// pattern matches, and of a few more: what is kept from the client should
+// rather be too much.
+func foldWide(pattern string) []string {
+	folded := []string{Canonical(pattern)} // a star is a token, and stays
+	if strings.Contains(pattern, "*") && strings.Contains(pattern, "[") {
+		// The star may or may not stand for the bracket that closes.
+		folded = append(folded, Canonical(pattern+"]"))
+	}
+	return folded
+}
+
+// foldNarrow returns patterns for canonical forms of names that a pattern
+// matches, but only for those that differ from the names by case, dots and
+// spaces: what the client may send should rather be too little.
+func foldNarrow(pattern string) []string {
+	return []string{strings.NewReplacer(".", "_", " ", "_").Replace(strings.ToLower(pattern))}
+}

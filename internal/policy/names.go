@@ -48,6 +48,20 @@ var hopNames = []string{
 	"incap_ses_*", "visid_incap_*", "nlbi_*",
 }
 
+var sessionGlobs = mustGlobs(sessionNames)
+
+func mustGlobs(patterns []string) *globs {
+	g, err := newGlobs(patterns, nil)
+	if err != nil {
+		panic(err) // only for patterns of this file
+	}
+	return g
+}
+
+// IsSessionName reports whether only a server-side session has such a name, as
+// PHPSESSID and JSESSIONID.
+func IsSessionName(name string) bool { return sessionGlobs.match(name) }
+
 // SessionLike reports whether a name looks like that of a login session. It
 // is a guess, used where a wrong one costs little: such cookies are the last
 // to make room for others.

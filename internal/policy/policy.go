@@ -5,7 +5,6 @@ package policy
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/serversession/caddy-server-session/internal/cookie"
 )
@@ -76,37 +75,49 @@ type Config struct {
 // Policy is a compiled Config. It is immutable.
 type Policy struct {
 	Config
-	store, pass, drop                *globs // names as they are
-	storeFolded, passFolded, dropped *globs // names in canonical form
-	browser, hop, session            *globs
-	sessionFolded                    *globs
+	store, pass, drop     *globs // names as they are
+	browser, hop, session *globs
+
+	// Names in canonical form.
+	storeFolded, passFolded, dropFolded, sessionFolded *globs
+
+	// claimed are the canonical forms of names that are stored or dropped by
+	// rules that name them in full.
+	claimed map[string]bool
 }
 
 // New compiles a configuration.
 func New(c Config) (*Policy, error) {
-	p := &Policy{Config: c}
+	p := &Policy{Config: c, claimed: make(map[string]bool)}
 	for _, set := range []struct {
 		name     string
 		patterns []string
 		to       **globs
-		fold     func(string) string
+		fold     func(string) []string
 	}{
-		{"store", c.Store, &p.store, identity},
-		{"pass", c.Pass, &p.pass, identity},
-		{"drop", c.Drop, &p.drop, identity},
-		{"store", c.Store, &p.storeFolded, foldPattern},
-		{"pass", c.Pass, &p.passFolded, foldPattern},
-		{"drop", c.Drop, &p.dropped, foldPattern},
-		{"browser", browserNames, &p.browser, identity},
-		{"hop", hopNames, &p.hop, identity},
-		{"session", sessionNames, &p.session, identity},
-		{"session", sessionNames, &p.sessionFolded, foldPattern},
+		{"store", c.Store, &p.store, nil},
+		{"pass", c.Pass, &p.pass, nil},
+		{"drop", c.Drop, &p.drop, nil},
+		{"store", c.Store, &p.storeFolded, foldWide},
+		{"pass", c.Pass, &p.passFolded, foldNarrow},
+		{"drop", c.Drop, &p.dropFolded, foldWide},
+		{"browser", browserNames, &p.browser, nil},
+		{"hop", hopNames, &p.hop, nil},
+		{"session", sessionNames, &p.session, nil},
+		{"session", sessionNames, &p.sessionFolded, foldWide},
 	} {
 		g, err := newGlobs(set.patterns, set.fold)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", set.name, err)
 		}
 		*set.to = g
+	}
+	for _, g := range []*globs{p.store, p.drop, p.session} {
+		for name := range g.exact {
+			if !p.pass.match(name) {
+				p.claimed[Canonical(name)] = true
+			}
+		}
 	}
 	return p, nil
 }
@@ -206,7 +217,7 @@ func (p *Policy) Sensitive(c *cookie.SetCookie) (Reason, bool) {
 		return Large, true
 	case p.StoreJWT && isJWT(c.Value):
 		return JWT, true
-	case p.session.match(c.Name):
+	case IsSessionName(c.Name):
 		return SessionName, true
 	}
 	return ByNoRule, false
@@ -216,14 +227,12 @@ func (p *Policy) Sensitive(c *cookie.SetCookie) (Reason, bool) {
 // because rules say that the session, or nobody, carries that name. It takes
 // the name as it is and in its canonical form.
 func (p *Policy) Withholds(name, canonical string) bool {
+	if p.claimed[canonical] {
+		return true
+	}
 	if p.pass.match(name) && p.passFolded.match(canonical) {
 		return false
 	}
-	return p.dropped.match(canonical) || p.storeFolded.match(canonical) || p.sessionFolded.match(canonical)
-}
-
-// foldPattern is Canonical for the text between the stars of a pattern, whose
-// ends are not the ends of a name.
-func foldPattern(part string) string {
-	return strings.NewReplacer(".", "_", " ", "_").Replace(strings.ToLower(part))
+	return p.dropFolded.match(canonical) || p.storeFolded.match(canonical) || p.sessionFolded.match(canonical) ||
+		p.drop.match(name) || p.store.match(name)
 }

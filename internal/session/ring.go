@@ -7,8 +7,11 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"time"
 )
 
@@ -73,10 +76,10 @@ func (k *key) sealKey(t *Token, s Scope) ([]byte, error) {
 }
 
 // String keeps the pepper out of logs and errors.
-func (k *key) String() string { return fmt.Sprintf("key %x", k.id) }
+func (k key) String() string { return "key " + hex.EncodeToString(k.id[:]) }
 
-// GoString keeps the pepper out of %#v.
-func (k *key) GoString() string { return k.String() }
+// Format does so whatever the verb, and for a key as for a pointer to one.
+func (k key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
 // Ring is the set of keys of a deployment. The first one makes new tokens, all
 // of them verify. A Ring is immutable and safe for concurrent use.
@@ -107,10 +110,10 @@ func (r *Ring) find(id keyID) *key {
 }
 
 // String keeps keys out of logs.
-func (r *Ring) String() string { return fmt.Sprintf("ring of %d keys", len(r.keys)) }
+func (r Ring) String() string { return "ring of " + strconv.Itoa(len(r.keys)) + " keys" }
 
-// GoString keeps keys out of %#v.
-func (r *Ring) GoString() string { return r.String() }
+// Format does so whatever the verb, and for a Ring as for a pointer to one.
+func (r Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String()) }
 
 var errRing = errors.New("malformed key ring")
 

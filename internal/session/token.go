@@ -4,6 +4,8 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"fmt"
+	"io"
 )
 
 // A token on the wire is base64url(version | key id | secret | tag), 53 bytes
@@ -30,10 +32,10 @@ type Token struct {
 }
 
 // String keeps the token out of logs and errors.
-func (t *Token) String() string { return "[session token]" }
+func (Token) String() string { return "[session token]" }
 
-// GoString keeps the token out of %#v.
-func (t *Token) GoString() string { return t.String() }
+// Format does so whatever the verb, and for a Token as for a pointer to one.
+func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, t.String()) }
 
 // CookieValue returns the token as the value of a cookie. It is a bearer
 // secret: it belongs into a Set-Cookie header and nowhere else.
@@ -44,6 +46,11 @@ func (t *Token) CookieValue() string {
 	b = append(b, t.secret[:]...)
 	tag := t.key.tag.sum(b, "")
 	return tokenEncoding.EncodeToString(append(b, tag[:tagSize]...))
+}
+
+// Same reports whether two tokens are one.
+func (t *Token) Same(other *Token) bool {
+	return t.key == other.key && subtle.ConstantTimeCompare(t.secret[:], other.secret[:]) == 1
 }
 
 func newToken(k *key) *Token {

@@ -2,7 +2,9 @@ package serversession
 
 import (
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -60,6 +62,9 @@ func (o once) check(d *caddyfile.Dispenser, name string) error {
 //		unmatched         pass|drop
 //
 //		cookie {
+//			domain    <domain>
+//			same_site auto|lax|strict|none
+//			previous  <name> [<domain>]
 //			insecure_http
 //		}
 //
@@ -152,19 +157,42 @@ func (c *CookieConfig) unmarshal(d *caddyfile.Dispenser) error {
 	seen := make(once)
 	for nesting := d.Nesting(); d.NextBlock(nesting); {
 		option := d.Val()
-		if err := seen.check(d, option); err != nil {
-			return err
-		}
-		switch option {
-		case "insecure_http":
-			if err := parseFlag(d, &c.InsecureHTTP); err != nil {
+		if option != "previous" { // these add up
+			if err := seen.check(d, option); err != nil {
 				return err
 			}
-		default:
-			return d.Errf("unrecognized subdirective of cookie '%s'", option)
+		}
+		if err := c.unmarshalOption(d, option); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (c *CookieConfig) unmarshalOption(d *caddyfile.Dispenser, option string) error {
+	switch option {
+	case "domain":
+		if !d.AllArgs(&c.Domain) {
+			return d.ArgErr()
+		}
+		return nil
+	case "same_site":
+		return parseWord(d, &c.SameSite, optionAuto, "lax", "strict", "none")
+	case "previous":
+		args := d.RemainingArgs()
+		if len(args) < 1 || len(args) > 2 {
+			return d.ArgErr()
+		}
+		p := PreviousCookie{Name: args[0]}
+		if len(args) == 2 {
+			p.Domain = args[1]
+		}
+		c.Previous = append(c.Previous, p)
+		return nil
+	case "insecure_http":
+		return parseFlag(d, &c.InsecureHTTP)
+	}
+	return d.Errf("unrecognized subdirective of cookie '%s'", option)
 }
 
 // UnmarshalCaddyfile sets up the app from the global option. Syntax:
@@ -279,13 +307,13 @@ func parseSwitch(d *caddyfile.Dispenser, to *bool) error {
 	return nil
 }
 
-func parseWord(d *caddyfile.Dispenser, to *string, first, second string) error {
+func parseWord(d *caddyfile.Dispenser, to *string, words ...string) error {
 	var word string
 	if !d.AllArgs(&word) {
 		return d.ArgErr()
 	}
-	if word != first && word != second {
-		return d.Errf("'%s' is neither %s nor %s", word, first, second)
+	if !slices.Contains(words, word) {
+		return d.Errf("'%s' is none of %s", word, strings.Join(words, ", "))
 	}
 	*to = word
 	return nil

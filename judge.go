@@ -45,7 +45,7 @@ func (x *exchange) judge(lines []string) (j judgement) {
 			x.h.logger.Warn("an unparsable Set-Cookie line was removed", zap.Error(err))
 			continue
 		}
-		if x.names.reserved(c.Name) {
+		if x.names.isReserved(c.Name) {
 			j.removed++
 			metrics.cookies.WithLabelValues("dropped").Inc()
 			x.h.logger.Warn("the backend sets a cookie under a name of the session's own", zap.String("cookie", c.Name))
@@ -53,10 +53,8 @@ func (x *exchange) judge(lines []string) (j judgement) {
 		}
 		cookies, raw = append(cookies, c), append(raw, line)
 	}
-	var jar *cookie.Jar
-	if x.session != nil {
-		jar = x.session.Jar()
-	}
+	jar := x.jar()
+	j.mutations = removeOrphans(cookies, jar)
 	for i, v := range x.h.policy.Judge(cookies, jar, x.browser.Host) {
 		c := &cookies[i]
 		metrics.cookies.WithLabelValues(v.Action.String()).Inc()
@@ -86,11 +84,66 @@ func (x *exchange) judge(lines []string) (j judgement) {
 			if j.sets || jar.Len() > 0 { // else there is nothing to delete
 				j.mutations = append(j.mutations, session.Set(*c, x.browser))
 			}
+			if !c.Expired(now) && !jar.Has(c.Name) && x.brings(c.Name) {
+				j.keep = append(j.keep, deletionLine(c))
+			}
 		case policy.Drop:
 			j.removed++
 		}
 	}
 	return j
+}
+
+// removeOrphans removes the chunks that a longer value had and that a shorter
+// one, which this response sets, does not have any more.
+func removeOrphans(cookies []cookie.SetCookie, jar *cookie.Jar) (ms []session.Mutation) {
+	var last map[string]int // highest number set, by family
+	for i := range cookies {
+		if family, n, ok := policy.Chunk(cookies[i].Name); ok {
+			if last == nil {
+				last = make(map[string]int)
+			}
+			last[family] = max(last[family], n)
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	for c := range jar.All() {
+		if family, n, ok := policy.Chunk(c.Name); ok {
+			if highest, set := last[family]; set && n > highest {
+				ms = append(ms, session.Remove(c.Name))
+			}
+		}
+	}
+	return ms
+}
+
+// brings reports whether the browser itself has a cookie of this name, from
+// before it was stored. Nobody would ever delete it there.
+func (x *exchange) brings(name string) bool {
+	for p := range cookie.Pieces(x.r.Header["Cookie"]) {
+		if p.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+// deletionLine returns the line that makes a browser delete what it would have
+// stored for c.
+func deletionLine(c *cookie.SetCookie) string {
+	line := c.Name + "=; Max-Age=0"
+	if c.Path != "" {
+		line += "; Path=" + c.Path
+	}
+	if c.Domain != "" {
+		line += "; Domain=" + c.Domain
+	}
+	if c.Secure {
+		line += "; Secure"
+	}
+	return line
 }
 
 // withoutValue returns a Set-Cookie line with an empty value.

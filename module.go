@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -113,17 +114,42 @@ type Handler struct {
 	config session.Config
 	logger *zap.Logger
 
-	prefixedName, prefixedMarker, plainMarker string // see cookieNames
+	secure, cleartext naming // our cookies, on connections of either kind
 
 	explained *onceByName // cookies about which the log has said enough
 }
 
 // CookieConfig configures the session cookie.
 type CookieConfig struct {
+	// Share the session over this domain and its subdomains. The cookie is
+	// then `__Secure-<name>` with this Domain, and cookies that the application
+	// sets for the domain can be stored, too. Default: none; the session is
+	// for one host only.
+	Domain string `json:"domain,omitempty"`
+
+	// The SameSite attribute: `auto`, `lax`, `strict` or `none`. `auto` is the
+	// loosest one among the cookies that the session holds. With `none`,
+	// cookies that have SameSite=None themselves are stored, too; they stay in
+	// the browser otherwise. Default: `auto`.
+	SameSite string `json:"same_site,omitempty"`
+
+	// Session cookies that an earlier configuration issued. They are accepted
+	// and replaced.
+	Previous []PreviousCookie `json:"previous,omitempty"`
+
 	// Serve sessions over cleartext HTTP, too, under a cookie without prefix
 	// and without Secure: a different session from the secure one. Default:
 	// false; a cleartext response that would have to store a cookie is refused.
 	InsecureHTTP bool `json:"insecure_http,omitempty"`
+}
+
+// PreviousCookie is a session cookie of an earlier configuration.
+type PreviousCookie struct {
+	// The name that the handler had.
+	Name string `json:"name"`
+
+	// The domain that the cookie had. Default: none.
+	Domain string `json:"domain,omitempty"`
 }
 
 // Defaults, see the fields of Handler.
@@ -145,7 +171,14 @@ const (
 	optionDrop      = "drop"
 	optionFail      = "fail"
 	optionAnonymous = "anonymous"
+	optionAuto      = "auto"
 )
+
+var sameSites = map[string]cookie.SameSite{
+	"lax":    cookie.SameSiteLax,
+	"strict": cookie.SameSiteStrict,
+	"none":   cookie.SameSiteNone,
+}
 
 // CaddyModule returns the Caddy module information.
 func (Handler) CaddyModule() caddy.ModuleInfo {
@@ -165,9 +198,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	h.app = app.(*App)
 	h.setDefaults()
 	h.explained = new(onceByName)
-	h.prefixedName = hostPrefix + h.Name
-	h.prefixedMarker = h.prefixedName + markerSuffix
-	h.plainMarker = h.Name + markerSuffix
+	if err := h.Cookie.canonicalize(); err != nil {
+		return fmt.Errorf("cookie: %w", err)
+	}
+	h.secure, h.cleartext = h.namings()
 	h.policy, err = policy.New(policy.Config{
 		Store:           h.Store,
 		Pass:            h.Pass,
@@ -176,6 +210,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		StoreLargerThan: max(h.StoreLargerThan, 0),
 		StoreJWT:        h.StoreJWT,
 		DropUnmatched:   h.Unmatched == optionDrop,
+
+		SessionDomain:    h.Cookie.Domain,
+		SessionCrossSite: h.Cookie.SameSite == "none",
 	})
 	if err != nil {
 		return err
@@ -193,6 +230,9 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			Protected:     policy.SessionLike,
 		},
 	}
+	if s, ok := sameSites[h.Cookie.SameSite]; ok {
+		h.config.SameSite = &s
+	}
 	return metrics.register(ctx.GetMetricsRegistry())
 }
 
@@ -201,6 +241,7 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.StoreLargerThan, defaultStoreLargerThan)
 	setDefault(&h.Unmatched, optionPass)
 	setDefault(&h.OnStoreError, optionFail)
+	setDefault(&h.Cookie.SameSite, optionAuto)
 	setDefault(&h.IdleTimeout, caddy.Duration(defaultIdleTimeout))
 	setDefault(&h.AbsoluteTimeout, caddy.Duration(defaultAbsoluteTimeout))
 	setDefault(&h.ProvisionalTimeout, caddy.Duration(defaultProvisionalTimeout))
@@ -232,6 +273,20 @@ func (h *Handler) Validate() error {
 	if h.OnStoreError != optionFail && h.OnStoreError != optionAnonymous {
 		return fmt.Errorf("on_store_error: %q is neither fail nor anonymous", h.OnStoreError)
 	}
+	if _, ok := sameSites[h.Cookie.SameSite]; !ok && h.Cookie.SameSite != optionAuto {
+		return fmt.Errorf("cookie: same_site: %q is none of auto, lax, strict and none", h.Cookie.SameSite)
+	}
+	for _, p := range h.Cookie.Previous {
+		if err := checkName(p.Name); err != nil {
+			return fmt.Errorf("cookie: previous: %w", err)
+		}
+		if p.Name == h.Name && p.Domain == h.Cookie.Domain {
+			return fmt.Errorf("cookie: previous: %s is the present one", p.Name)
+		}
+	}
+	if err := checkContradictions(h.Store, h.Pass, h.Drop); err != nil {
+		return err
+	}
 	for name, d := range map[string]caddy.Duration{
 		"idle_timeout": h.IdleTimeout, "absolute_timeout": h.AbsoluteTimeout, "provisional_timeout": h.ProvisionalTimeout,
 	} {
@@ -259,6 +314,47 @@ func (h *Handler) Validate() error {
 }
 
 const maxSessionSizeLimit = 512 << 10
+
+// checkContradictions refuses a name that stands in two lists: the order in
+// which they apply is for patterns that overlap.
+func checkContradictions(lists ...[]string) error {
+	seen := make(map[string]int)
+	for i, list := range lists {
+		for _, name := range list {
+			if j, ok := seen[name]; ok && j != i {
+				return fmt.Errorf("%s can be in one of store, pass and drop only", name)
+			}
+			seen[name] = i
+		}
+	}
+	return nil
+}
+
+// canonicalize brings domains into the form in which hosts are compared.
+func (c *CookieConfig) canonicalize() (err error) {
+	if c.Domain, err = canonicalDomain(c.Domain); err != nil {
+		return err
+	}
+	previous := slices.Clone(c.Previous)
+	for i := range previous {
+		if previous[i].Domain, err = canonicalDomain(previous[i].Domain); err != nil {
+			return err
+		}
+	}
+	c.Previous = previous
+	return nil
+}
+
+func canonicalDomain(domain string) (string, error) {
+	if domain == "" {
+		return "", nil
+	}
+	canonical, err := cookie.CanonicalHost(strings.TrimPrefix(domain, "."))
+	if err != nil || !cookie.ShareableDomain(canonical) {
+		return "", fmt.Errorf("domain: browsers do not accept %q as the domain of a cookie", domain)
+	}
+	return canonical, nil
+}
 
 // checkName accepts what can be part of a cookie's name (RFC 9110 section
 // 5.6.2) and keeps to characters that no server folds.

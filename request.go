@@ -37,13 +37,17 @@ type exchange struct {
 	r       *http.Request // as it came
 
 	browser cookie.Request // the request as the browser made it
-	names   cookieNames
+	names   *naming
 	scope   session.Scope
 	use     session.Use
-	tokens  []*session.Token // that are ours, at most maxTokens
+	tokens  []presented // that are ours, at most maxTokens
 
 	token   *session.Token   // of session
 	session *session.Session // nil: none
+
+	// replaced are the names of an earlier configuration, if the session was
+	// presented under them: the browser is to be told the present ones.
+	replaced *naming
 
 	replayed int // cookies from the jar in the request
 
@@ -51,6 +55,13 @@ type exchange struct {
 	wroteHeader bool
 	sent        []string // Set-Cookie lines in the header that was written
 	refusal     error    // why the response is not answered; nil: it is
+}
+
+// presented is a token that came under the names of this configuration, or of
+// an earlier one.
+type presented struct {
+	token *session.Token
+	under *naming
 }
 
 var (
@@ -82,7 +93,7 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, e
 		manager: manager,
 		r:       r,
 		before:  fieldsOf(w.Header()),
-		names:   h.cookieNames(secure),
+		names:   h.naming(secure),
 		use:     session.Use{Navigation: isNavigation(r)},
 		browser: cookie.Request{
 			Secure: secure,
@@ -91,16 +102,18 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, e
 			Site:   cookie.RequestSite(r.Method, r.Header, host, secure),
 		},
 	}
-	x.scope = session.NewScope(x.names.token, host)
-	for p := range cookie.Pieces(x.clientCookies()) {
-		switch p.Name {
-		case x.names.token:
-			x.present(p.Value)
-		case x.names.marker:
-			x.use.Marker = true
-		}
+	x.scope = x.names.scope(host)
+	if x.mayHaveSession() {
+		x.findTokens()
 	}
 	return x, nil
+}
+
+func (h *Handler) naming(secure bool) *naming {
+	if secure {
+		return &h.secure
+	}
+	return &h.cleartext
 }
 
 // clientCookies returns the Cookie lines as the browser sent them, of which an
@@ -112,55 +125,119 @@ func (x *exchange) clientCookies() []string {
 	return x.r.Header["Cookie"]
 }
 
-// present takes note of a session cookie, if it is one of ours. Others, on
-// cleartext connections too, open nothing.
-func (x *exchange) present(value string) {
-	if !x.mayHaveSession() || len(x.tokens) == maxTokens {
+// findTokens looks for our cookies. Names and values must be exact: what a
+// backend might take for them opens nothing here.
+func (x *exchange) findTokens() {
+	for p := range cookie.Pieces(x.clientCookies()) {
+		switch p.Name {
+		case x.names.token:
+			x.present(p.Value, x.names)
+		case x.names.marker:
+			x.use.Marker = true
+		default:
+			for i := range x.names.previous {
+				switch under := &x.names.previous[i]; p.Name {
+				case under.token:
+					x.present(p.Value, under)
+				case under.marker:
+					x.use.Marker = true
+				}
+			}
+		}
+	}
+}
+
+// present takes note of a session cookie, if it is one of ours.
+func (x *exchange) present(value string, under *naming) {
+	if len(x.tokens) == maxTokens {
 		return
 	}
-	if t := x.manager.Admit(value); t != nil {
-		x.tokens = append(x.tokens, t)
+	t := x.manager.Admit(value)
+	if t == nil {
+		metrics.rejected.WithLabelValues("forged").Inc()
 		return
 	}
-	metrics.rejected.WithLabelValues("forged").Inc()
+	for _, p := range x.tokens {
+		if p.under == under && p.token.Same(t) {
+			return
+		}
+	}
+	x.tokens = append(x.tokens, presented{t, under})
 }
 
 // mayHaveSession reports whether the browser-facing connection may carry a
-// session.
-func (x *exchange) mayHaveSession() bool { return x.browser.Secure || x.h.Cookie.InsecureHTTP }
+// session, and its host be one that the session is for.
+func (x *exchange) mayHaveSession() bool {
+	return (x.browser.Secure || x.h.Cookie.InsecureHTTP) &&
+		(x.names.domain == "" || cookie.Within(x.browser.Host, x.names.domain))
+}
+
+// jar returns the cookies of the session; nil is an empty jar.
+func (x *exchange) jar() *cookie.Jar {
+	if x.session == nil {
+		return nil
+	}
+	return x.session.Jar()
+}
 
 // load opens the session that the browser's tokens name. A failing store is
 // not "no session": the backend would take the user for somebody else.
 func (x *exchange) load() error {
+	err := x.loadUnder(x.names)
+	for i := range x.names.previous {
+		if x.session == nil && err == nil {
+			err = x.loadUnder(&x.names.previous[i])
+		}
+	}
+	if err != nil {
+		metrics.failures.WithLabelValues("load").Inc()
+		x.h.logger.Error("loading a session failed", zap.Error(err))
+		if x.h.OnStoreError != optionAnonymous {
+			return x.unavailable(http.StatusServiceUnavailable, err)
+		}
+	}
+	if x.session != nil {
+		x.setPlaceholder()
+	}
+	return nil
+}
+
+// loadUnder opens the session that came under these names. One that an earlier
+// configuration issued is moved into the present scope. Honest browsers hold
+// one of a name; which of several is theirs nobody knows, so none is.
+func (x *exchange) loadUnder(names *naming) error {
 	live := 0
-	for _, t := range x.tokens {
-		s, err := x.manager.Load(x.r.Context(), t, x.scope, x.use, &x.h.config)
+	for _, p := range x.tokens {
+		if p.under != names {
+			continue
+		}
+		var s *session.Session
+		var err error
+		if names == x.names {
+			s, err = x.manager.Load(x.r.Context(), p.token, x.scope, x.use, &x.h.config)
+		} else {
+			s, err = x.manager.Move(x.r.Context(), p.token, names.scope(x.browser.Host), x.scope, x.use, &x.h.config)
+		}
 		switch {
 		case err == nil:
 			live++
-			x.token, x.session = t, s
+			x.token, x.session = p.token, s
 		case errors.Is(err, session.ErrNoSession):
 			metrics.rejected.WithLabelValues("unknown").Inc()
 		case errors.Is(err, session.ErrDamaged):
 			metrics.rejected.WithLabelValues("damaged").Inc()
 			x.h.logger.Error("a session record is damaged or was exchanged; going on without a session", zap.Error(err))
 		default:
-			metrics.failures.WithLabelValues("load").Inc()
-			x.h.logger.Error("loading a session failed", zap.Error(err))
-			if x.h.OnStoreError == optionAnonymous {
-				x.token, x.session = nil, nil
-				return nil
-			}
-			return x.unavailable(http.StatusServiceUnavailable, err)
+			x.token, x.session = nil, nil
+			return err
 		}
 	}
 	if live > 1 {
-		// Honest browsers hold one; which of these is theirs nobody knows.
 		metrics.rejected.WithLabelValues("ambiguous").Inc()
 		x.token, x.session = nil, nil
 	}
-	if x.session != nil {
-		x.setPlaceholder()
+	if x.session != nil && names != x.names {
+		x.replaced = names
 	}
 	return nil
 }
@@ -187,6 +264,7 @@ func (x *exchange) rewrite() *http.Request {
 	note := &handled{name: x.h.Name, outer: outer, cookies: x.clientCookies()}
 	r := x.r.WithContext(context.WithValue(x.r.Context(), handledKey{}, note))
 	line, changed := x.cookieLine()
+	stripURL(r, x.jar())
 	hop := connectionNamesCookie(r.Header["Connection"])
 	_, legacy := r.Header["Cookie2"]
 	if !changed && !hop && !legacy {

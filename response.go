@@ -178,6 +178,7 @@ func (x *exchange) commit(status int) {
 		return
 	}
 	x.wroteHeader = true
+	stripLocation(h, x.jar())
 	x.sent = append(h["Set-Cookie"], issued...)
 	setLines(h, x.sent)
 	if j.removed > 0 || len(issued) > 0 || x.replayed > 0 && variesByCookie(h) {
@@ -194,14 +195,14 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		}
 		metrics.ended.WithLabelValues("clear_site_data").Inc()
 		x.token, x.session = nil, nil
-		issued = x.clearLines()
+		issued = x.clearLines(x.names)
 	}
 	var res session.Result
 	switch {
 	case x.session == nil && !j.sets:
 		return issued, nil
 	case !x.mayHaveSession():
-		return nil, errCleartext
+		return nil, x.whyNoSession()
 	case x.session == nil:
 		x.token, res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, &x.h.config)
 		if err == nil && x.token != nil {
@@ -226,7 +227,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 	}
 	if res.Session != nil {
 		x.session = res.Session
-		if res.Reissue {
+		if res.Reissue || x.replaced != nil {
 			issued = append(issued, x.issueLines()...)
 		}
 	}
@@ -244,7 +245,7 @@ func (x *exchange) keep(issued []string) []string {
 		}
 		return issued
 	}
-	if res.Reissue {
+	if res.Reissue || x.replaced != nil {
 		x.session = res.Session
 		issued = append(issued, x.issueLines()...)
 	}
@@ -294,9 +295,19 @@ func (x *exchange) logOutcome(res *session.Result) {
 	}
 }
 
-// errCleartext refuses a response that would store something in a session that
-// there can not be.
-var errCleartext = errors.New("a cookie had to be stored on a cleartext connection; serve the site over HTTPS, or put `cookie { insecure_http }` into server_session")
+// These refuse a response that would store something in a session that there
+// can not be.
+var (
+	errCleartext = errors.New("a cookie had to be stored on a cleartext connection; serve the site over HTTPS, or put `cookie { insecure_http }` into server_session")
+	errForeign   = errors.New("a cookie had to be stored for a host that is not in the domain of the session cookie; remove `cookie { domain }` from server_session, or correct it")
+)
+
+func (x *exchange) whyNoSession() error {
+	if !x.browser.Secure && !x.h.Cookie.InsecureHTTP {
+		return errCleartext
+	}
+	return errForeign
+}
 
 // refuse gives the client an error instead of the response: what the backend
 // said is taken back, and what it goes on to say leads nowhere.
@@ -306,7 +317,7 @@ func (x *exchange) refuse(err error) {
 	for _, f := range x.before {
 		h[f.name] = f.values
 	}
-	if errors.Is(err, errCleartext) {
+	if errors.Is(err, errCleartext) || errors.Is(err, errForeign) {
 		x.h.logger.Error("response refused", zap.Error(err))
 		x.refusal = caddyhttp.Error(http.StatusInternalServerError, err)
 		return

@@ -9,48 +9,92 @@ import (
 	"github.com/serversession/caddy-server-session/internal/session"
 )
 
-// hostPrefix makes browsers insist on Secure, HttpOnly, Path=/ and no Domain.
-// Those that do not know the second half enforce the first (RFC 6265bis
-// section 4.1.3; draft-ietf-httpbis-layered-cookies).
-const hostPrefix = "__Host-Http-"
+// Prefixes make browsers insist on attributes (RFC 6265bis section 4.1.3;
+// draft-ietf-httpbis-layered-cookies): on Secure, HttpOnly, Path=/ and no
+// Domain, or on Secure alone. Browsers that do not know the second half of the
+// first one enforce the first half.
+const (
+	hostPrefix   = "__Host-Http-"
+	securePrefix = "__Secure-"
+)
 
 // markerSuffix makes the name of the marker of the browser's session: a
 // cookie without content and without lifetime, which a browser that was
 // restarted does not have any more.
 const markerSuffix = "-b"
 
-// cookieNames are the names of our cookies on one connection.
-type cookieNames struct {
-	token  string
-	marker string
+// naming is how our cookies are named on one kind of connection.
+type naming struct {
+	token, marker string
 
-	prefixed string // the token's name on a secure connection
+	// domain is their Domain attribute; "" for none.
+	domain string
+
+	// previous are those of earlier configurations, which are accepted.
+	previous []naming
+
+	// reserved are names that no backend may use on any connection. Those
+	// without prefix, as common as "session", are only ours where the
+	// connection is in cleartext.
+	reserved []string
 }
 
-func (h *Handler) cookieNames(secure bool) cookieNames {
-	n := cookieNames{prefixed: h.prefixedName}
-	if secure {
-		n.token, n.marker = h.prefixedName, h.prefixedMarker
-	} else {
-		n.token, n.marker = h.Name, h.plainMarker
+func newNaming(name, domain string, secure bool) naming {
+	switch {
+	case secure && domain == "":
+		name = hostPrefix + name
+	case secure:
+		name = securePrefix + name
 	}
-	return n
+	return naming{token: name, marker: name + markerSuffix, domain: domain}
+}
+
+// namings returns the names of our cookies on secure and on cleartext
+// connections.
+func (h *Handler) namings() (secure, cleartext naming) {
+	secure = newNaming(h.Name, h.Cookie.Domain, true)
+	cleartext = newNaming(h.Name, h.Cookie.Domain, false)
+	reserved := []string{secure.token, secure.marker}
+	for _, p := range h.Cookie.Previous {
+		before := newNaming(p.Name, p.Domain, true)
+		reserved = append(reserved, before.token, before.marker)
+		secure.previous = append(secure.previous, before)
+		cleartext.previous = append(cleartext.previous, newNaming(p.Name, p.Domain, false))
+	}
+	secure.reserved, cleartext.reserved = reserved, reserved
+	return secure, cleartext
+}
+
+// scope returns the scope of sessions under these names for a host.
+func (n *naming) scope(host string) session.Scope {
+	if n.domain != "" {
+		host = "." + n.domain
+	}
+	return session.NewScope(n.token, host)
 }
 
 // ours reports whether a cookie of the client has a name of ours.
-func (n *cookieNames) ours(name string) bool {
-	return name == n.token || name == n.marker || n.reserved(name)
+func (n *naming) ours(name string) bool {
+	if name == n.token || name == n.marker || n.isReserved(name) {
+		return true
+	}
+	for i := range n.previous {
+		if p := &n.previous[i]; name == p.token || name == p.marker {
+			return true
+		}
+	}
+	return false
 }
 
-// reserved reports whether no backend may use a name, on any connection.
-// Browsers compare prefixes without regard to case. The names without prefix,
-// as common as "session", are only ours where the connection is in cleartext.
-func (n *cookieNames) reserved(name string) bool {
-	if len(name) < len(n.prefixed) {
-		return false
+// isReserved reports whether no backend may use a name. Browsers compare
+// prefixes without regard to case.
+func (n *naming) isReserved(name string) bool {
+	for _, r := range n.reserved {
+		if len(name) == len(r) && strings.EqualFold(name, r) {
+			return true
+		}
 	}
-	rest := name[len(n.prefixed):]
-	return (rest == "" || rest == markerSuffix) && strings.EqualFold(name[:len(n.prefixed)], n.prefixed)
+	return false
 }
 
 // issueLines returns the Set-Cookie lines that tell the browser its session
@@ -61,6 +105,9 @@ func (x *exchange) issueLines() []string {
 	if !issue.Expires.IsZero() {
 		issue.Expires = time.Time{}
 		lines = append(lines, x.cookieLineFor(x.names.marker, "1", issue))
+	}
+	if x.replaced != nil {
+		lines = append(lines, x.clearLines(x.replaced)...)
 	}
 	return lines
 }
@@ -76,7 +123,7 @@ func (x *exchange) cookieLineFor(name, value string, issue session.Issue) string
 		b.WriteString("; Max-Age=")
 		b.WriteString(strconv.FormatInt(max(int64(seconds), 1), 10))
 	}
-	x.writeFlags(&b)
+	x.writeFlags(&b, x.names.domain)
 	if s := issue.SameSite; s != cookie.SameSiteDefault && (s != cookie.SameSiteNone || x.browser.Secure) {
 		// Browsers refuse SameSite=None without Secure.
 		b.WriteString("; SameSite=")
@@ -86,20 +133,24 @@ func (x *exchange) cookieLineFor(name, value string, issue session.Issue) string
 }
 
 // clearLines returns the lines that remove our cookies. Only the response that
-// ends a session may carry them.
-func (x *exchange) clearLines() []string {
+// ends a session, or puts another cookie in their place, may carry them.
+func (x *exchange) clearLines(n *naming) []string {
 	var lines []string
-	for _, name := range []string{x.names.token, x.names.marker} {
+	for _, name := range []string{n.token, n.marker} {
 		var b strings.Builder
 		b.WriteString(name)
 		b.WriteString("=; Path=/; Max-Age=0")
-		x.writeFlags(&b)
+		x.writeFlags(&b, n.domain)
 		lines = append(lines, b.String())
 	}
 	return lines
 }
 
-func (x *exchange) writeFlags(b *strings.Builder) {
+func (x *exchange) writeFlags(b *strings.Builder, domain string) {
+	if domain != "" {
+		b.WriteString("; Domain=")
+		b.WriteString(domain)
+	}
 	b.WriteString("; HttpOnly")
 	if x.browser.Secure {
 		b.WriteString("; Secure")

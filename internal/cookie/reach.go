@@ -16,13 +16,7 @@ func ReachesBeyond(domain, other, host string) bool {
 // SettableBy reports whether a browser would take the cookie, as it is, out of
 // the response to a request.
 func (c *Cookie) SettableBy(req Request) bool {
-	if c.Secure && !req.secure() {
-		return false
-	}
-	if c.HostOnly {
-		return req.Host == c.Domain
-	}
-	return domainMatch(req.Host, c.Domain)
+	return c.matchHost(req.Host) && (!c.Secure || req.secure()) && req.Site.maySet(c.SameSite)
 }
 
 // ShareableDomain reports whether browsers accept a canonical name as the

@@ -151,11 +151,40 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 	return got.asUsed(u, &c.Lifetimes, now), nil
 }
 
+// Move returns the session that t names in scope to, into which it is moved if
+// it is still in scope from. The record there is written first and can be
+// written once, so that parallel requests agree on it.
+func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *Config) (*Session, error) {
+	moved, err := m.Load(ctx, t, to, u, c)
+	if !errors.Is(err, ErrNoSession) {
+		return moved, err
+	}
+	old, err := m.Load(ctx, t, from, u, c)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	name := t.lookup(to)
+	h := old.header
+	h.scope = t.key.scopeID(to)
+	next, value, err := m.sealed(t, to, name, h, draftOf(old), c, now)
+	if err != nil {
+		return nil, err
+	}
+	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	_, err = m.store.CompareAndSwap(wctx, name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
+	if err != nil && !errors.Is(err, sessionstore.ErrConflict) {
+		return nil, fmt.Errorf("moving a session: %w", err)
+	}
+	if err := m.End(ctx, old); err != nil {
+		return nil, err
+	}
+	return m.Load(ctx, t, to, u, c)
+}
+
 // fetch reads a session from the store into the cache.
 func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
-	if m.damaged.has(name) {
-		return nil, ErrNoSession
-	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
 	// A commit of the same session must not be published between our read and
@@ -168,6 +197,9 @@ func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) 
 	if got := m.cache.get(name); got != nil {
 		return got, nil
 	}
+	if m.damaged.has(name) {
+		return nil, ErrNoSession
+	}
 	got, err := m.read(ctx, t, s, name)
 	if err != nil {
 		return nil, err
@@ -176,10 +208,13 @@ func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) 
 	return got, nil
 }
 
+// maxReads bounds how often a record is read that does not open.
+const maxReads = 3
+
 // read reads a session past the cache.
 func (m *Manager) read(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
 	var failed []byte
-	for {
+	for range maxReads {
 		r, err := m.store.Get(ctx, name.storeKey())
 		if errors.Is(err, sessionstore.ErrNotFound) {
 			return nil, ErrNoSession
@@ -204,6 +239,8 @@ func (m *Manager) read(ctx context.Context, t *Token, s Scope, name lookupKey) (
 		// before believing that this one is damaged.
 		failed = r.Value
 	}
+	// Another answer each time: it is not the record that is broken.
+	return nil, fmt.Errorf("reading a session: %w: %w", sessionstore.ErrUnavailable, errOpen)
 }
 
 // Result is what became of mutations.
@@ -238,7 +275,7 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config)
 		key: k.id, family: newFamily(), scope: k.scopeID(s),
 		created: millis(now), end: millis(now.Add(c.Lifetimes.Absolute)),
 	}
-	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, c)
+	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, c, now)
 	next, value, err := m.sealed(t, s, name, h, d, c, now)
 	if err != nil {
 		return nil, res, err
@@ -248,6 +285,9 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	next.version, err = m.store.CompareAndSwap(ctx, name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
+	if errors.Is(err, sessionstore.ErrIndeterminate) {
+		next.version, err = m.settle(ctx, name, value)
+	}
 	if err != nil {
 		return nil, res, fmt.Errorf("creating a session: %w", err)
 	}
@@ -258,7 +298,7 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config)
 
 // sealed returns the session that a draft makes, and its record.
 func (m *Manager) sealed(t *Token, s Scope, name lookupKey, h header, d *draft, c *Config, now time.Time) (*Session, []byte, error) {
-	b := body{jar: d.jar.Jar(), armed: d.armed, issued: d.issued}
+	b := body{jar: d.jar.Jar(), armed: d.armed, restarts: d.restarts, issued: d.issued}
 	h.state = d.state
 	h.cookies = uint16(min(b.jar.Len(), 1<<16-1))
 	value, err := seal(t, s, name, h, b)
@@ -276,7 +316,7 @@ func (m *Manager) sealed(t *Token, s Scope, name lookupKey, h header, d *draft, 
 // has to be told something new. It writes nothing otherwise.
 func (m *Manager) Keep(ctx context.Context, t *Token, s Scope, seen *Session, u Use, c *Config) (Result, error) {
 	now := time.Now()
-	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c), u) {
+	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c, now), u, now) {
 		return m.Update(ctx, t, s, seen, nil, u, c)
 	}
 	if !seen.touchDue(&c.Lifetimes, now) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,15 +17,16 @@ const maxSwaps = 16
 
 // change is what one response wants committed.
 type change struct {
-	token   *Token
-	scope   Scope
-	seen    *Session
-	ms      []Mutation
-	use     Use
-	config  *Config
-	result  Result
-	err     error
-	settled chan struct{}
+	token    *Token
+	scope    Scope
+	seen     *Session
+	presence []Mutation // because of the request, before any response's
+	ms       []Mutation
+	use      Use
+	config   *Config
+	result   Result
+	err      error
+	settled  chan struct{}
 }
 
 // queue holds the changes of one session that wait while a commit of it is
@@ -48,7 +50,7 @@ type queues struct {
 func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, ms []Mutation, u Use, c *Config) (Result, error) {
 	ch := &change{
 		token: t, scope: s, seen: seen, use: u, config: c, settled: make(chan struct{}),
-		ms: append(seen.housekeeping(u), ms...),
+		presence: seen.housekeeping(u), ms: ms,
 	}
 	m.queues.mu.Lock()
 	q := m.queues.waiting[seen.name]
@@ -108,28 +110,32 @@ func (m *Manager) commit(name lookupKey, batch []*change) {
 func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change) error {
 	last := batch[len(batch)-1]
 	current := m.cache.get(name)
-	if current == nil {
+	certain := current != nil // that current is what the store holds
+	if !certain {
 		current = newest(batch)
 	}
-	if len(current.pending) > 0 {
-		// What that request sees is not what the record holds.
-		var err error
-		if current, err = m.read(ctx, last.token, last.scope, name); err != nil {
-			return err
-		}
-	}
+	// What a request with pending changes sees is not what the record holds.
+	reread := len(current.pending) > 0
 	for range maxSwaps {
+		var err error
+		if reread {
+			if current, err = m.read(ctx, last.token, last.scope, name); err != nil {
+				return err
+			}
+			certain = true
+		}
 		now := time.Now()
 		if current.over(&last.config.Lifetimes, now) {
 			return ErrNoSession
 		}
 		d := draftOf(current)
-		for _, ch := range batch {
-			ch.result = Result{Refused: d.apply(ch.ms, ch.config, now)}
-			d.tell(ch.use, ch.config)
-		}
-		last.result.Evicted = d.jar.Evicted()
+		d.applyAll(batch, now)
 		if !d.changed() {
+			// What changes nothing about the state that a request saw may
+			// change what another node has made of it since.
+			if reread = !certain && mutates(batch); reread {
+				continue
+			}
 			publish(batch, current, false)
 			return nil
 		}
@@ -155,11 +161,30 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change) err
 		}
 		// Another node was first. Its state is the one to change now.
 		m.cache.remove(name)
-		if current, err = m.read(ctx, last.token, last.scope, name); err != nil {
-			return err
-		}
+		reread = true
 	}
 	return fmt.Errorf("updating a session: %w", sessionstore.ErrConflict)
+}
+
+// applyAll carries the changes of a batch out. What ended with the browser, or
+// by time, goes before anything is set: it was over before any of the responses.
+func (d *draft) applyAll(batch []*change, now time.Time) {
+	var use Use
+	for _, ch := range batch {
+		d.apply(ch.presence, ch.config, now)
+		use.Navigation = use.Navigation || ch.use.Navigation
+	}
+	for _, ch := range batch {
+		ch.result = Result{Refused: d.apply(ch.ms, ch.config, now)}
+	}
+	last := batch[len(batch)-1]
+	last.result.Evicted = d.jar.Evicted()
+	d.tell(use, last.config, now)
+}
+
+// mutates reports whether a response of the batch has set or removed a cookie.
+func mutates(batch []*change) bool {
+	return slices.ContainsFunc(batch, func(ch *change) bool { return len(ch.ms) > 0 })
 }
 
 // settle finds out whether a swap of unknown outcome happened: the nonce in

@@ -19,19 +19,32 @@ type Issue struct {
 	Expires time.Time
 }
 
-// issueFor returns how the session cookie should be told: as loose as the
-// loosest cookie it carries, and as long as the longest. An emptied jar is no
-// reason to tell it other than before.
-func issueFor(jar *cookie.Jar, before Issue, h *header, c *Config) Issue {
-	if jar.Len() == 0 {
+// issueFor returns how the session cookie should be told at now: as loose as
+// the loosest cookie it carries, and as long as the longest. Cookies that end
+// with the browser may outlast all others; if there are both, it lasts as long
+// as the session, and its marker tells when the browser was restarted. A jar
+// without cookies is no reason to tell it other than before.
+func issueFor(jar *cookie.Jar, before Issue, h *header, c *Config, now time.Time) Issue {
+	var longest time.Time
+	nonPersistent := false
+	for k := range jar.All() {
+		switch {
+		case !k.Persistent:
+			nonPersistent = true
+		case k.Expired(now):
+		case k.Expires().After(longest):
+			longest = k.Expires()
+		}
+	}
+	if longest.IsZero() && !nonPersistent {
 		return before
 	}
 	i := Issue{SameSite: jar.LoosestSameSite()}
 	if c.SameSite != nil {
 		i.SameSite = *c.SameSite
 	}
-	if longest, ok := jar.LongestExpiry(); ok {
-		if end := time.UnixMilli(h.end); end.Before(longest) {
+	if !longest.IsZero() {
+		if end := time.UnixMilli(h.end); nonPersistent || end.Before(longest) {
 			longest = end
 		}
 		i.Expires = longest.Truncate(time.Second)
@@ -39,14 +52,16 @@ func issueFor(jar *cookie.Jar, before Issue, h *header, c *Config) Issue {
 	return i
 }
 
-// outdated reports whether a browser that was told i has to be told want. A
-// lifetime that only moved can wait for a navigation, and for a day.
-func (i Issue) outdated(want Issue, u Use) bool {
+// outdated reports whether a browser that was told i has to be told want at
+// now. A lifetime that only moved can wait for a navigation, and until it moved
+// by a tenth or a day, but not for longer than half of it.
+func (i Issue) outdated(want Issue, u Use, now time.Time) bool {
 	switch {
 	case i.SameSite != want.SameSite, i.Expires.IsZero() != want.Expires.IsZero():
 		return true
 	case want.Expires.After(i.Expires):
-		return u.Navigation && want.Expires.Sub(i.Expires) > 24*time.Hour
+		whole, left := want.Expires.Sub(now), i.Expires.Sub(now)
+		return left < whole/2 || u.Navigation && whole-left > min(whole/10, 24*time.Hour)
 	}
 	return false
 }

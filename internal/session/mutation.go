@@ -10,10 +10,11 @@ import (
 // whole jars are committed, so that those of parallel responses combine and
 // can be applied again after another node won.
 type Mutation struct {
-	kind mutationKind
-	set  cookie.SetCookie
-	req  cookie.Request
-	name string
+	kind     mutationKind
+	set      cookie.SetCookie
+	req      cookie.Request
+	name     string
+	restarts uint8 // of the browser, as far as the request knew
 }
 
 type mutationKind uint8
@@ -46,9 +47,11 @@ type Refusal struct {
 type draft struct {
 	before *Session // nil for a session that begins
 	state  state
-	armed  bool
 	issued Issue
 	jar    *cookie.Editor
+
+	armed    bool
+	restarts uint8
 
 	// reissue: the browser has to be told the session cookie.
 	reissue bool
@@ -59,7 +62,10 @@ type draft struct {
 }
 
 func draftOf(s *Session) *draft {
-	return &draft{before: s, state: s.header.state, armed: s.armed, issued: s.issued, jar: s.jar.Edit()}
+	return &draft{
+		before: s, state: s.header.state, issued: s.issued, jar: s.jar.Edit(),
+		armed: s.armed, restarts: s.restarts,
+	}
 }
 
 // apply carries mutations out, in order, and returns what was refused.
@@ -81,11 +87,16 @@ func (d *draft) apply(ms []Mutation, c *Config, now time.Time) (refused []Refusa
 		case mutateReturned:
 			d.state = live
 		case mutateArm:
-			d.armed = true
+			if d.restarts == m.restarts && !d.issued.Expires.IsZero() {
+				d.armed = true
+			}
 		case mutateRestart:
-			if d.armed {
+			// Of several requests of a restarted browser, the first one drops,
+			// even if a marker came back before the others were answered.
+			if d.armed && d.restarts == m.restarts {
 				d.jar.DropNonPersistent()
 				d.armed = false
+				d.restarts++
 				d.reissue = true
 			}
 		}
@@ -98,9 +109,9 @@ func (d *draft) changed() bool {
 }
 
 // tell decides whether the browser has to be told the session cookie anew.
-func (d *draft) tell(u Use, c *Config) {
-	want := issueFor(d.jar.Jar(), d.issued, &d.before.header, c)
-	if !d.reissue && !d.issued.outdated(want, u) {
+func (d *draft) tell(u Use, c *Config, now time.Time) {
+	want := issueFor(d.jar.Jar(), d.issued, &d.before.header, c, now)
+	if !d.reissue && !d.issued.outdated(want, u, now) {
 		return
 	}
 	if want.Expires.IsZero() {

@@ -18,7 +18,7 @@ import (
 //
 //	version(1) key id(4) family(16) scope id(8) state(1)
 //	created(8) absolute end(8) counters(3*8) subject(16) cookies(2)
-//	nonce(12) AES-256-GCM(flags(1) SameSite(1) expires(8) jar) tag(16)
+//	nonce(12) AES-256-GCM(flags(1) restarts(1) SameSite(1) expires(8) jar) tag(16)
 //
 // Numbers are big endian, times are milliseconds since 1970. The header and
 // the record's name are authenticated with the body, so that a record moved
@@ -87,7 +87,7 @@ func (h *header) append(b []byte) []byte {
 var (
 	// errVersion means that another release wrote the record. It is
 	// discarded rather than misread.
-	errVersion = errors.New("record has a version that this build does not know")
+	errVersion = errors.New("record has a version or a state that this build does not know")
 
 	// errOpen means that the record is not what was written: damaged, moved,
 	// or made with another key.
@@ -121,7 +121,7 @@ func parseHeader(b []byte) (h header, err error) {
 }
 
 const (
-	bodyHead  = 1 + 1 + 8 // what precedes the jar
+	bodyHead  = 1 + 1 + 1 + 8 // what precedes the jar
 	flagArmed = 1
 )
 
@@ -132,6 +132,10 @@ type body struct {
 	// armed: the marker of the browser's session has come back, so that its
 	// absence now means that the browser was restarted.
 	armed bool
+
+	// restarts counts, modulo 256, how often the browser was. It tells a
+	// request that found out about a restart whether another was faster.
+	restarts uint8
 
 	// issued is how the browser was told the session cookie.
 	issued Issue
@@ -155,7 +159,7 @@ func seal(t *Token, s Scope, name lookupKey, h header, p body) ([]byte, error) {
 	if !p.issued.Expires.IsZero() {
 		expires = millis(p.issued.Expires)
 	}
-	plain = append(plain, flags, byte(p.issued.SameSite))
+	plain = append(plain, flags, p.restarts, byte(p.issued.SameSite))
 	plain = p.jar.AppendEncode(binary.BigEndian.AppendUint64(plain, uint64(expires)))
 	return aead.Seal(out, nil, plain, associated(out, name)), nil
 }
@@ -176,9 +180,15 @@ func open(t *Token, s Scope, name lookupKey, record []byte) (h header, p body, e
 	if err != nil || len(plain) < bodyHead {
 		return h, p, errOpen
 	}
+	if flags := plain[0]; flags&^flagArmed != 0 || h.state != provisional && h.state != live {
+		// A later release wrote it, which may mean that the session must not
+		// be used like any other.
+		return h, p, errVersion
+	}
 	p.armed = plain[0]&flagArmed != 0
-	p.issued.SameSite = cookie.SameSite(plain[1])
-	if ms := int64(binary.BigEndian.Uint64(plain[2:])); ms != 0 {
+	p.restarts = plain[1]
+	p.issued.SameSite = cookie.SameSite(plain[2])
+	if ms := int64(binary.BigEndian.Uint64(plain[3:])); ms != 0 {
 		p.issued.Expires = time.UnixMilli(ms)
 	}
 	if p.jar, err = cookie.DecodeJar(plain[bodyHead:]); err != nil {

@@ -93,9 +93,9 @@ func expiry(h *header, jar *cookie.Jar, lt *Lifetimes, now time.Time) time.Time 
 }
 
 // touchDue reports whether enough of the idle time has passed for a write: a
-// tenth, but at least a minute.
+// tenth, at least a minute, but no more than half of it.
 func (s *Session) touchDue(lt *Lifetimes, now time.Time) bool {
-	return now.Sub(s.lastSeen) > max(lt.Idle/10, time.Minute)
+	return now.Sub(s.lastSeen) > min(max(lt.Idle/10, time.Minute), lt.Idle/2)
 }
 
 // housekeeping returns what has to be noted because of the mere presence of
@@ -105,7 +105,7 @@ func (s *Session) housekeeping(u Use) (ms []Mutation) {
 		ms = append(ms, Mutation{kind: mutateReturned})
 	}
 	if u.Marker && !s.armed && !s.issued.Expires.IsZero() {
-		ms = append(ms, Mutation{kind: mutateArm})
+		ms = append(ms, Mutation{kind: mutateArm, restarts: s.restarts})
 	}
 	return append(ms, s.pending...)
 }
@@ -116,7 +116,7 @@ func (s *Session) asUsed(u Use, lt *Lifetimes, now time.Time) *Session {
 	var m Mutation
 	switch {
 	case s.armed && !u.Marker:
-		m.kind = mutateRestart
+		m = Mutation{kind: mutateRestart, restarts: s.restarts}
 	case s.jar.HasNonPersistent() && s.idle(lt, now):
 		m.kind = mutateLapse
 	default:

@@ -11,15 +11,17 @@
 //	return  SetCookieLine    a line that gives it to a browser    (line.go)
 //
 // What the rules must know of the request is a Request: scheme, host, path and
-// Site, all as the browser has them (domain.go, path.go, site.go). Pieces
-// splits the Cookie header of a request without understanding it (pieces.go).
+// Site, all as the browser has them (domain.go, path.go, site.go). reach.go
+// compares how far cookies go. Pieces splits the Cookie header of a request
+// without understanding it (pieces.go).
 //
 // Nothing is decoded, unquoted or rewritten on the way: names and values come
 // out as the bytes that went in. Section numbers in comments are those of
 // draft-ietf-httpbis-rfc6265bis-22.
 //
-// The rules differ from the draft in three places. A cookie may be larger than
-// 4096 octets; Limits bound it instead. SameSite=None does not require Secure,
-// since the cookie does not travel under its own attributes. And the prefixes
-// __Http- and __Host-Http- are known, which browsers have but the draft has not.
+// The rules differ from the draft in a few places. A cookie may be larger than
+// 4096 octets; Limits bound it instead, and the jar as a whole. SameSite=None
+// does not require Secure, since the cookie does not travel under its own
+// attributes. And two rules of today's browsers are added: the prefixes __Http-
+// and __Host-Http- are known, and a Path that is not ASCII is refused.
 package cookie

@@ -149,25 +149,3 @@ func TestIsLocalhost(t *testing.T) {
 		}
 	}
 }
-
-func TestReachesBeyond(t *testing.T) {
-	for _, test := range []struct {
-		domain, other, host string
-		want                bool
-	}{
-		{"", "", "shop.example.org", false},
-		{"", "example.org", "shop.example.org", false},
-		{"shop.example.org", "", "shop.example.org", true}, // to its subdomains
-		{"example.org", "", "shop.example.org", true},
-		{"example.org", "shop.example.org", "shop.example.org", true},
-		{"example.org", "example.org", "shop.example.org", false},
-		{"shop.example.org", "example.org", "shop.example.org", false},
-		{"github.io", "", "github.io", false}, // becomes host-only
-		{"localhost", "", "localhost", false},
-		{"192.0.2.7", "", "192.0.2.7", false},
-	} {
-		if got := ReachesBeyond(test.domain, test.other, test.host); got != test.want {
-			t.Errorf("ReachesBeyond(%q, %q, %q) = %v", test.domain, test.other, test.host, got)
-		}
-	}
-}

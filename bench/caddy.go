@@ -68,7 +68,15 @@ type caddyOptions struct {
 	backend     string
 	connections int
 	sessions    bool
+	goGC        bool
 }
+
+// evenGC lets both sides collect garbage when they have this much memory. Left
+// alone, Go collects when the heap has doubled: the plain Caddy at 10 MB, the
+// one that keeps an open database at 30 MB, hence three times less often. That
+// is a tenth of the CPU time of both, and would be taken for a merit of the
+// module.
+var evenGC = []string{"GOGC=off", "GOMEMLIMIT=384MiB"}
 
 // caddy is a running Caddy with a data directory of its own.
 type caddy struct {
@@ -123,6 +131,9 @@ func startCaddy(ctx context.Context, o caddyOptions) (*caddy, error) {
 		"XDG_DATA_HOME="+filepath.Join(o.dir, "data"),
 		"XDG_CONFIG_HOME="+filepath.Join(o.dir, "config"),
 	)
+	if !o.goGC {
+		cmd.Env = append(cmd.Env, evenGC...)
+	}
 	p, err := start(cmd)
 	if err != nil {
 		return nil, err

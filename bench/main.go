@@ -28,7 +28,7 @@ const (
 // turnLength is how long a side is driven before it is the other's turn. The
 // shorter, the more alike are the conditions that both find; but each turn
 // begins with a cold cache and ends with idle connections.
-const turnLength = 50 * time.Millisecond
+const turnLength = 25 * time.Millisecond
 
 var sideNames = [...]string{"plain", "module"}
 
@@ -41,6 +41,7 @@ type options struct {
 	profileDir  string
 	caddy       string
 	null        bool
+	goGC        bool
 }
 
 func init() {
@@ -68,6 +69,7 @@ func main() {
 	flag.StringVar(&o.profileDir, "cpuprofile", "", "write CPU profiles of both Caddys, one a case, into this directory")
 	flag.StringVar(&o.caddy, "caddy", "", "use this binary instead of building ./cmd/caddy")
 	flag.BoolVar(&o.null, "null", false, "compare plain with plain: shows how far apart equal things are measured")
+	flag.BoolVar(&o.goGC, "gogc", false, "let Go decide when to collect garbage, as in production, instead of giving both sides the same room")
 	flag.Parse()
 	if flag.NArg() > 0 || o.slices < 1 || o.connections < 1 || o.duration <= 0 {
 		flag.Usage()
@@ -130,6 +132,7 @@ func run(ctx context.Context, o options) (err error) {
 			backend:     backendAddr,
 			connections: o.connections,
 			sessions:    i == module && !o.null,
+			goGC:        o.goGC,
 		})
 		if err != nil {
 			return fmt.Errorf("starting the %s Caddy: %w", sideNames[i], err)

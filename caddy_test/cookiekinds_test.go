@@ -23,7 +23,7 @@ func TestCookiesOfEveryKind(t *testing.T) {
 			}
 			x := newSite(t, p.scheme)
 			s := start(t, siteWith(x, p.directives, addr))
-			v := newHTTPVisitor(t, s, x, php.csrfCookie)
+			v := newHTTPVisitor(t, s, x, "h1", php.csrfCookie)
 			v.receivedAt("/kinds/set/", "none")
 
 			everywhere := map[string]string{

@@ -175,12 +175,14 @@ func TestErrorPath(t *testing.T) {
 	handle /dead-proxied-page {
 		reverse_proxy 127.0.0.1:%[2]d
 	}
-	# The headers of the failed response are already set when the error is raised.
+	# The header of the failed response is already set when the error is raised.
 	handle /copied {
 		reverse_proxy %[3]s {
 			@failed status 5xx
 			handle_response @failed {
-				copy_response_headers
+				copy_response_headers {
+					include Set-Cookie
+				}
 				error 503
 			}
 		}

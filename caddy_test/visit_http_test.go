@@ -20,18 +20,25 @@ import (
 func TestVisitWithClient(t *testing.T) {
 	t.Parallel()
 	eachVisit(t, func(t *testing.T, a application, p placement, s *server, x site) {
-		v := newHTTPVisitor(t, s, x, a.csrfCookie)
-		scriptedVisit(t, v, a, p)
-
-		// The token against forged requests does its work: a script of another
-		// site, which cannot read it, achieves nothing.
-		if status := v.send(http.MethodPost, "/like/", nil, "Origin: "+x.String()).status; status != http.StatusForbidden {
-			t.Errorf("a request without the CSRF token is answered with %d, want 403", status)
-		}
-		if p.session != "" {
-			for _, leak := range s.leaksAtRest(v.secrets(a)...) {
-				t.Errorf("a stored value leaked: %s", leak)
+		for _, protocol := range protocols {
+			if p.scheme == "http" && protocol != "h1" {
+				continue
 			}
+			t.Run(protocol, func(t *testing.T) {
+				v := newHTTPVisitor(t, s, x, protocol, a.csrfCookie)
+				scriptedVisit(t, v, a, p)
+
+				// The token against forged requests does its work: a script of
+				// another site, which cannot read it, achieves nothing.
+				if status := v.send(http.MethodPost, "/like/", nil, "Origin: "+x.String()).status; status != http.StatusForbidden {
+					t.Errorf("a request without the CSRF token is answered with %d, want 403", status)
+				}
+				if p.session != "" {
+					for _, leak := range s.leaksAtRest(v.secrets(a)...) {
+						t.Errorf("a stored value leaked: %s", leak)
+					}
+				}
+			})
 		}
 	})
 }
@@ -56,11 +63,7 @@ type httpPage struct {
 	doc    *html.Node
 }
 
-func newHTTPVisitor(t *testing.T, s *server, x site, csrfCookie string) *httpVisitor {
-	protocol := "h1"
-	if x.scheme == "https" {
-		protocol = "h2" // as a browser would
-	}
+func newHTTPVisitor(t *testing.T, s *server, x site, protocol, csrfCookie string) *httpVisitor {
 	return &httpVisitor{
 		t: t, x: x, csrf: csrfCookie,
 		jar:       &browserJar{t: t, host: x.host, secure: x.scheme == "https"},

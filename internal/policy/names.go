@@ -70,7 +70,10 @@ func SessionLike(name string) bool {
 	if strings.Contains(n, "csrf") || strings.Contains(n, "xsrf") {
 		return false
 	}
-	for _, part := range [...]string{"sess", "auth", "token", "login", "remember", "identity"} {
+	for _, part := range [...]string{
+		"sess", "auth", "token", "login", "remember", "identity",
+		"logged_in", "wordpress_sec", "aspnet_applicationcookie", "aspnetcore_cookies",
+	} {
 		if strings.Contains(n, part) {
 			return true
 		}

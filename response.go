@@ -48,7 +48,7 @@ func (x *exchange) serve(r *http.Request, next caddyhttp.Handler) (err error) {
 	if err := next.ServeHTTP(x, r); err != nil {
 		return err
 	}
-	if !x.wroteHeader {
+	if !x.wroteHeader && x.refusal == nil {
 		// Nothing was written, so net/http will answer 200 with what is in the
 		// header.
 		x.commit(http.StatusOK)
@@ -69,10 +69,16 @@ func (x *exchange) scrub() {
 		}
 	} else if x.refusal == nil {
 		setLines(h, x.sent)
+	} else {
+		x.takeBack()
 	}
 	delete(h, "Set-Cookie2")
-	delete(h, http.TrailerPrefix+"Set-Cookie")
-	delete(h, http.TrailerPrefix+"Set-Cookie2")
+	// Names in the trailer are not canonicalised by who sets them.
+	for name := range h {
+		if trailer, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && isSetCookie(trailer) {
+			delete(h, name)
+		}
+	}
 	if repl, ok := x.r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer); ok {
 		repl.Delete("http.reverse_proxy.header.Set-Cookie")
 	}
@@ -108,14 +114,22 @@ func (x *exchange) WriteHeader(status int) {
 	}
 	if x.commit(status); x.refusal == nil {
 		x.ResponseWriter.WriteHeader(status)
+		x.noteSent()
 	}
 }
+
+// noteSent takes note of the Set-Cookie lines after a call of the outer
+// writers, which may change them on their way: they are the ones to put back if
+// a handler changes them after that. Outer writers that wait for the body, and
+// HTTP/3, read the header later than it is written.
+func (x *exchange) noteSent() { x.sent = x.ResponseWriter.Header()["Set-Cookie"] }
 
 // Write implements http.ResponseWriter.
 func (x *exchange) Write(p []byte) (int, error) {
 	if err := x.ensureHeader(); err != nil {
 		return 0, err
 	}
+	defer x.noteSent()
 	return x.ResponseWriter.Write(p)
 }
 
@@ -124,6 +138,7 @@ func (x *exchange) ReadFrom(r io.Reader) (int64, error) {
 	if err := x.ensureHeader(); err != nil {
 		return 0, err
 	}
+	defer x.noteSent()
 	return x.ResponseWriterWrapper.ReadFrom(r)
 }
 
@@ -132,6 +147,7 @@ func (x *exchange) FlushError() error {
 	if err := x.ensureHeader(); err != nil {
 		return err
 	}
+	defer x.noteSent()
 	return http.NewResponseController(x.ResponseWriter).Flush()
 }
 
@@ -149,10 +165,15 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return http.NewResponseController(x.ResponseWriter).Hijack()
 }
 
+// ensureHeader makes sure that the header was written and is as it was then.
 func (x *exchange) ensureHeader() error {
-	if !x.wroteHeader {
-		x.WriteHeader(http.StatusOK)
+	if x.wroteHeader {
+		if h := x.ResponseWriter.Header(); !slices.Equal(h["Set-Cookie"], x.sent) {
+			setLines(h, x.sent)
+		}
+		return nil
 	}
+	x.WriteHeader(http.StatusOK)
 	if x.refusal != nil {
 		return errRefused
 	}
@@ -312,23 +333,30 @@ func (x *exchange) whyNoSession() error {
 // refuse gives the client an error instead of the response: what the backend
 // said is taken back, and what it goes on to say leads nowhere.
 func (x *exchange) refuse(err error) {
+	status := http.StatusBadGateway // the backend has acted; trying again may act again
+	switch x.r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		status = http.StatusServiceUnavailable
+	}
+	if errors.Is(err, errCleartext) || errors.Is(err, errForeign) {
+		x.h.logger.Error("response refused", zap.Error(err))
+		status = http.StatusInternalServerError
+	}
+	x.refusal = caddyhttp.Error(status, err)
+	x.takeBack()
+}
+
+// takeBack undoes what was done to the header of a refused response.
+func (x *exchange) takeBack() {
 	h := x.ResponseWriter.Header()
 	clear(h)
 	for _, f := range x.before {
 		h[f.name] = f.values
 	}
-	if errors.Is(err, errCleartext) || errors.Is(err, errForeign) {
-		x.h.logger.Error("response refused", zap.Error(err))
-		x.refusal = caddyhttp.Error(http.StatusInternalServerError, err)
-		return
-	}
-	switch x.r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		x.refusal = x.unavailable(http.StatusServiceUnavailable, err)
-	default:
-		// The backend has acted; trying again may act again.
-		h.Set("Cache-Control", "no-store")
-		x.refusal = caddyhttp.Error(http.StatusBadGateway, err)
+	h.Set("Cache-Control", "no-store")
+	var refusal caddyhttp.HandlerError
+	if errors.As(x.refusal, &refusal) && refusal.StatusCode == http.StatusServiceUnavailable {
+		h.Set("Retry-After", retryAfter)
 	}
 }
 
@@ -369,6 +397,10 @@ func (x *exchange) inherited(lines []string) int {
 	return 0
 }
 
+func isSetCookie(name string) bool {
+	return strings.EqualFold(name, "Set-Cookie") || strings.EqualFold(name, "Set-Cookie2")
+}
+
 func setLines(h http.Header, lines []string) {
 	if len(lines) == 0 {
 		delete(h, "Set-Cookie")
@@ -387,7 +419,7 @@ func stripTrailerNames(h http.Header) {
 	for _, line := range announced {
 		for name := range strings.SplitSeq(line, ",") {
 			name = strings.TrimSpace(name)
-			if name != "" && !strings.EqualFold(name, "Set-Cookie") && !strings.EqualFold(name, "Set-Cookie2") {
+			if name != "" && !isSetCookie(name) {
 				kept = append(kept, name)
 			}
 		}

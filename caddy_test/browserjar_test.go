@@ -132,6 +132,13 @@ func (j *browserJar) script(name string) string {
 	return ""
 }
 
+// restart is what happens to the jar when the browser is closed and opened again.
+func (j *browserJar) restart() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cookies = slices.DeleteFunc(j.cookies, func(c *browserCookie) bool { return !c.lasting })
+}
+
 // names are the cookies in the jar, sorted.
 func (j *browserJar) names() []string {
 	j.mu.Lock()

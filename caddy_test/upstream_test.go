@@ -138,6 +138,17 @@ func (u *upstream) count(target string) int {
 	return n
 }
 
+// targets are the request targets that arrived, in order.
+func (u *upstream) targets() []string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	targets := make([]string, len(u.requests))
+	for i, r := range u.requests {
+		targets[i] = r.target
+	}
+	return targets
+}
+
 func readRequest(in *bufio.Reader) (*request, error) {
 	first, err := in.ReadString('\n')
 	if err != nil {

@@ -97,7 +97,9 @@ func isHostName(s string) bool {
 		return false
 	}
 	for i := range len(s) {
-		if c := s[i]; c <= ' ' || c >= 0x7F || strings.IndexByte(`"#%,/:;<>?@[\]^|`, c) >= 0 {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', isDigit(c), c == '.', c == '-':
+		case c <= ' ', c >= 0x7F, strings.IndexByte(`"#%,/:;<>?@[\]^|`, c) >= 0:
 			return false
 		}
 	}

@@ -33,7 +33,7 @@ func TestCanonicalHost(t *testing.T) {
 	}
 	for _, in := range []string{
 		"", ".", ":80", "a..b", ".example.org", "example.org..", "a b", "a\tb", "a\x00", "a\x7f", "user@host",
-		"a/b", "a\\b", "a;b", "a,b", "a%62", "a#", "a?", "a:b", "a:80:", "a:-1", "[::1", "::1]", "[::1]x", "[::1]:x",
+		"a\"b", "a/b", "a\\b", "a;b", "a,b", "a%62", "a#", "a?", "a:b", "a:80:", "a:-1", "[::1", "::1]", "[::1]x", "[::1]:x",
 		"[fe80::1%25eth0]", "[fe80::1%eth0]", "[127.0.0.1]", "[example.org]", "[]", "\u00ad", "a\u2100b", "\xff",
 		strings.Repeat("a", 255), strings.Repeat("\u00fc", 300),
 	} {

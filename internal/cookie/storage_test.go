@@ -211,6 +211,9 @@ func TestStorageOfUnparsed(t *testing.T) {
 	}{
 		{SetCookie{Name: "a", Value: "1; b"}, good, ErrMalformed},
 		{SetCookie{Name: "a=b", Value: "1"}, good, ErrMalformed},
+		{SetCookie{Name: "=", Value: "1"}, good, ErrMalformed},
+		{SetCookie{Name: ";", Value: "1"}, good, ErrMalformed},
+		{SetCookie{Name: "a", Value: ";"}, good, ErrMalformed},
 		{SetCookie{Name: "a;b", Value: "1"}, good, ErrMalformed},
 		{SetCookie{Name: "a", Value: "1", Path: "b"}, good, ErrMalformed},
 		{SetCookie{Name: "a", Value: "1\r\n"}, good, ErrControl},

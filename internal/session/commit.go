@@ -66,11 +66,26 @@ func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, 
 	defer timeout.Stop()
 	select {
 	case <-ch.settled:
+		if ch.err == nil {
+			m.noteUse(ctx, &ch.result, c)
+		}
 		return ch.result, ch.err
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
 	return Result{}, fmt.Errorf("updating a session: %w", sessionstore.ErrIndeterminate)
+}
+
+// noteUse touches a session to which a response changed nothing: many set the
+// same cookie every time. Nothing is lost if that fails but some idle time.
+func (m *Manager) noteUse(ctx context.Context, r *Result, c *Config) {
+	now := time.Now()
+	if !r.Session.touchDue(&c.Lifetimes, now) {
+		return
+	}
+	if touched, err := m.touch(ctx, r.Session, c, now); err == nil {
+		r.Session = touched
+	}
 }
 
 // drain commits what waits for one session until nothing does.

@@ -102,6 +102,11 @@ func newServer(t *testing.T, opts ...option) *server {
 	}
 	t.Cleanup(func() {
 		s.stop()
+		for _, alarm := range []string{"WARNING: DATA RACE", "panic: ", "http: panic serving"} {
+			if at := strings.Index(s.log(), alarm); at >= 0 {
+				t.Errorf("caddy's log tells of %q:\n%.3000s", alarm, s.log()[at:])
+			}
+		}
 		if t.Failed() {
 			t.Logf("caddy log, last lines:\n%s", tail(s.log(), 12))
 		}

@@ -18,6 +18,10 @@ type judgement struct {
 	sets      bool     // mutations store something
 	mutations []session.Mutation
 	passed    []string // names that are passed
+
+	// stale are cookies to store of which the browser has a copy, from before
+	// they were stored. Nobody would ever delete it there.
+	stale []*cookie.SetCookie
 }
 
 func (j *judgement) passes(name string) bool {
@@ -51,6 +55,10 @@ func (x *exchange) judge(lines []string) (j judgement) {
 			x.h.logger.Warn("the backend sets a cookie under a name of the session's own", zap.String("cookie", c.Name))
 			continue
 		}
+		if x.note.byInner(c.Name) {
+			j.keep = append(j.keep, line)
+			continue
+		}
 		cookies, raw = append(cookies, c), append(raw, line)
 	}
 	jar := x.jar()
@@ -74,18 +82,19 @@ func (x *exchange) judge(lines []string) (j judgement) {
 			x.explain(c, v.Reason)
 		case policy.Store:
 			j.removed++
-			if !c.Expired(now) {
+			switch {
+			case !c.Expired(now):
 				j.sets = true
-			} else if !x.names.ours(c.Name) {
+				if !jar.Has(c.Name) && x.brings(c.Name) {
+					j.stale = append(j.stale, c)
+				}
+			case !x.names.ours(c.Name):
 				// A copy in the browser, from before it was stored, goes, too.
 				// Some applications delete a cookie with its value in the line.
 				j.keep = append(j.keep, withoutValue(raw[i], c))
 			}
 			if j.sets || jar.Len() > 0 { // else there is nothing to delete
 				j.mutations = append(j.mutations, session.Set(*c, x.browser))
-			}
-			if !c.Expired(now) && !jar.Has(c.Name) && x.brings(c.Name) {
-				j.keep = append(j.keep, deletionLine(c))
 			}
 		case policy.Drop:
 			j.removed++
@@ -119,15 +128,29 @@ func removeOrphans(cookies []cookie.SetCookie, jar *cookie.Jar) (ms []session.Mu
 	return ms
 }
 
-// brings reports whether the browser itself has a cookie of this name, from
-// before it was stored. Nobody would ever delete it there.
+// brings reports whether the browser itself has a cookie of this name that is
+// not ours.
 func (x *exchange) brings(name string) bool {
+	if x.names.ours(name) {
+		return false
+	}
 	for p := range cookie.Pieces(x.r.Header["Cookie"]) {
 		if p.Name == name {
 			return true
 		}
 	}
 	return false
+}
+
+// staleLines returns the lines that delete the stale copies of cookies in the
+// browser which the session now has.
+func (x *exchange) staleLines(j *judgement) (lines []string) {
+	for _, c := range j.stale {
+		if x.session.Jar().Has(c.Name) {
+			lines = append(lines, deletionLine(c))
+		}
+	}
+	return lines
 }
 
 // deletionLine returns the line that makes a browser delete what it would have

@@ -397,6 +397,14 @@ type handled struct {
 	// cookies are the Cookie lines as the outermost handler got them: it
 	// forwards none of our tokens, but an inner handler needs its own.
 	cookies []string
+
+	// inner are the names of session cookies that inner handlers take care of.
+	inner []*naming
+}
+
+// byInner reports whether an inner handler has set a cookie of this name.
+func (l *handled) byInner(name string) bool {
+	return slices.ContainsFunc(l.inner, func(n *naming) bool { return n.ours(name) })
 }
 
 func handledBy(ctx context.Context) *handled {

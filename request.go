@@ -3,6 +3,7 @@ package serversession
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
 	"net/http"
 	"strings"
@@ -51,6 +52,8 @@ type exchange struct {
 
 	replayed int // cookies from the jar in the request
 
+	note *handled // what inner handlers know of this one, and the reverse
+
 	before      []field // the response header as outer handlers left it
 	wroteHeader bool
 	sent        []string // Set-Cookie lines in the header that was written
@@ -67,6 +70,7 @@ type presented struct {
 var (
 	errHost           = errors.New("malformed host")
 	errTooManyCookies = errors.New("too many cookies, or too large ones")
+	errTrace          = errors.New("TRACE would echo stored cookies")
 )
 
 // identify finds out who asks: where the browser thinks it is, and which
@@ -84,6 +88,10 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, e
 		if host, err = cookie.CanonicalHost(r.Host); err != nil {
 			return nil, caddyhttp.Error(http.StatusBadRequest, errHost)
 		}
+	}
+	if r.Method == http.MethodTrace {
+		// The backend would say in a body which cookies it got.
+		return nil, caddyhttp.Error(http.StatusMethodNotAllowed, errTrace)
 	}
 	secure := isSecure(r)
 	x := &exchange{
@@ -261,8 +269,14 @@ func (x *exchange) setPlaceholder() {
 // placeholders nor in logs, which know the request as it came.
 func (x *exchange) rewrite() *http.Request {
 	outer := handledBy(x.r.Context())
-	note := &handled{name: x.h.Name, outer: outer, cookies: x.clientCookies()}
-	r := x.r.WithContext(context.WithValue(x.r.Context(), handledKey{}, note))
+	for l := outer; l != nil; l = l.outer {
+		l.inner = append(l.inner, x.names)
+	}
+	x.note = &handled{name: x.h.Name, outer: outer, cookies: x.clientCookies()}
+	r := x.r.WithContext(context.WithValue(x.r.Context(), handledKey{}, x.note))
+	if len(r.Trailer) > 0 {
+		r.Body = newTrailerFilter(r)
+	}
 	line, changed := x.cookieLine()
 	stripURL(r, x.jar())
 	hop := connectionNamesCookie(r.Header["Connection"])
@@ -326,9 +340,11 @@ func (x *exchange) cookieLine() (line string, changed bool) {
 // for a cookie that only the session, or nobody, may carry.
 func (x *exchange) withholds(p *cookie.Piece, jar *jarFacts) bool {
 	name := p.Name
-	if name == "" && p.HasEquals {
-		// A browser holds "=a=b" as nameless and servers see a=b.
-		name, _, _ = strings.Cut(p.Value, "=")
+	if name == "" {
+		// A browser holds "=a=b" as nameless and servers see a=b. Some see a
+		// cookie without a value in "a".
+		name, _, _ = strings.Cut(strings.TrimLeft(p.Raw, "= \t"), "=")
+		name = strings.TrimRight(name, " \t")
 	}
 	switch {
 	case x.names.ours(name), strings.HasPrefix(name, "$"):
@@ -339,12 +355,19 @@ func (x *exchange) withholds(p *cookie.Piece, jar *jarFacts) bool {
 	case x.withholdsName(name, jar):
 		return true
 	}
-	// Old servers split at spaces, commas and quotes, too.
+	// Old servers split at spaces, commas and quotes, too, and take a space
+	// before the equals sign for none.
 	if strings.ContainsAny(p.Raw, " \t,\"") {
+		before := ""
 		for fragment := range strings.FieldsFuncSeq(p.Raw, func(c rune) bool { return c == ' ' || c == '\t' || c == ',' || c == '"' }) {
-			if n, _, ok := strings.Cut(fragment, "="); ok && (x.names.ours(n) || strings.HasPrefix(n, "$") || x.withholdsName(n, jar)) {
+			n, _, ok := strings.Cut(fragment, "=")
+			if n == "" {
+				n = before
+			}
+			if ok && (x.names.ours(n) || strings.HasPrefix(n, "$") || x.withholdsName(n, jar)) {
 				return true
 			}
+			before = fragment
 		}
 	}
 	return false
@@ -404,7 +427,9 @@ func isSecure(r *http.Request) bool {
 		return true
 	}
 	trusted, _ := caddyhttp.GetVar(r.Context(), caddyhttp.TrustedProxyVarKey).(bool)
-	return trusted && strings.EqualFold(r.Header.Get("X-Forwarded-Proto"), "https")
+	// The last line is the proxy's, if it adds to what the client sent.
+	lines := r.Header["X-Forwarded-Proto"]
+	return trusted && len(lines) > 0 && strings.EqualFold(lines[len(lines)-1], "https")
 }
 
 // originalURI returns the request target before any rewrite.
@@ -450,6 +475,34 @@ func stripConnection(header http.Header) {
 		return
 	}
 	header["Connection"] = []string{strings.Join(kept, ", ")}
+}
+
+// trailerFilter keeps cookies out of a request's trailer, which some servers
+// merge into the header. The server fills it in at the end of the body, in a
+// map that copies of the request share.
+type trailerFilter struct {
+	io.ReadCloser
+	trailer http.Header
+}
+
+func newTrailerFilter(r *http.Request) *trailerFilter {
+	f := &trailerFilter{r.Body, r.Trailer}
+	f.filter()
+	return f
+}
+
+func (f *trailerFilter) filter() {
+	delete(f.trailer, "Cookie")
+	delete(f.trailer, "Cookie2")
+}
+
+// Read implements io.Reader.
+func (f *trailerFilter) Read(p []byte) (int, error) {
+	n, err := f.ReadCloser.Read(p)
+	if err != nil {
+		f.filter()
+	}
+	return n, err
 }
 
 func isCookieHeader(name string) bool {

@@ -247,7 +247,12 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		return nil, x.storeFailed("commit", err)
 	}
 	if res.Session != nil {
+		began := x.session == nil
 		x.session = res.Session
+		if began {
+			x.setPlaceholder()
+		}
+		issued = append(issued, x.staleLines(j)...)
 		if res.Reissue || x.replaced != nil {
 			issued = append(issued, x.issueLines()...)
 		}

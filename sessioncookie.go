@@ -62,6 +62,10 @@ func (h *Handler) namings() (secure, cleartext naming) {
 		cleartext.previous = append(cleartext.previous, newNaming(p.Name, p.Domain, false))
 	}
 	secure.reserved, cleartext.reserved = reserved, reserved
+	if !h.Cookie.InsecureHTTP {
+		// There are no sessions, and the names without prefix are free.
+		cleartext = secure
+	}
 	return secure, cleartext
 }
 

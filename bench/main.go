@@ -9,12 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"syscall"
 	"time"
 )
@@ -25,15 +23,9 @@ const (
 	module
 )
 
-// turnLength is how long a side is driven before it is the other's turn. The
-// shorter, the more alike are the conditions that both find; but each turn
-// begins with a cold cache and ends with idle connections.
-const turnLength = 25 * time.Millisecond
-
-var sideNames = [...]string{"plain", "module"}
-
 type options struct {
 	duration    time.Duration
+	starts      int
 	slices      int
 	connections int
 	cases       string
@@ -62,16 +54,17 @@ func main() {
 
 	var o options
 	flag.DurationVar(&o.duration, "duration", time.Second, "length of a slice, without the turns of the other side")
-	flag.IntVar(&o.slices, "slices", 10, "slices a side and case")
+	flag.IntVar(&o.starts, "starts", 5, "how often both Caddys are started anew in a case")
+	flag.IntVar(&o.slices, "slices", 2, "slices a side and start")
 	flag.IntVar(&o.connections, "connections", 16, "connections a side; each is one user, who sends one request after the other")
 	flag.StringVar(&o.cases, "case", "", "cases to run, separated by commas (default all: "+caseNames()+")")
 	flag.BoolVar(&o.json, "json", false, "print every slice as JSON instead of tables")
-	flag.StringVar(&o.profileDir, "cpuprofile", "", "write CPU profiles of both Caddys, one a case, into this directory")
+	flag.StringVar(&o.profileDir, "cpuprofile", "", "write CPU profiles of both Caddys, one a case and start, into this directory")
 	flag.StringVar(&o.caddy, "caddy", "", "use this binary instead of building ./cmd/caddy")
 	flag.BoolVar(&o.null, "null", false, "compare plain with plain: shows how far apart equal things are measured")
 	flag.BoolVar(&o.goGC, "gogc", false, "let Go decide when to collect garbage, as in production, instead of giving both sides the same room")
 	flag.Parse()
-	if flag.NArg() > 0 || o.slices < 1 || o.connections < 1 || o.duration <= 0 {
+	if flag.NArg() > 0 || o.starts < 1 || o.slices < 1 || o.connections < 1 || o.duration <= 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -124,26 +117,10 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	defer backend.stop()
 
-	var sides [2]*caddy
-	for i := range sides {
-		sides[i], err = startCaddy(ctx, caddyOptions{
-			binary:      o.caddy,
-			dir:         filepath.Join(dir, sideNames[i]),
-			backend:     backendAddr,
-			connections: o.connections,
-			sessions:    i == module && !o.null,
-			goGC:        o.goGC,
-		})
-		if err != nil {
-			return fmt.Errorf("starting the %s Caddy: %w", sideNames[i], err)
-		}
-		defer sides[i].stop()
-	}
-
 	var results []result
 	for _, c := range selected {
 		progress("%s: %s", c.Name, c.Title)
-		r, err := runCase(ctx, o, c, sides)
+		r, err := runCase(ctx, o, c, dir, backendAddr)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -161,116 +138,6 @@ func run(ctx context.Context, o options) (err error) {
 		return enc.Encode(results)
 	}
 	printSummary(os.Stdout, results)
-	return nil
-}
-
-// runCase warms both sides up and measures pairs of slices.
-func runCase(ctx context.Context, o options, c benchCase, sides [2]*caddy) (result, error) {
-	res := result{Case: c, Connections: o.connections, Seconds: o.duration.Seconds(), CPUMeasured: cpuMeasured, Null: o.null}
-
-	load, err := startLoad(loadPlan{
-		Seed:        c.Seed,
-		Path:        c.Path,
-		HTTP2:       c.HTTP2,
-		Connections: o.connections,
-		Targets:     []string{sides[plain].address(c), sides[module].address(c)},
-	})
-	if err != nil {
-		return res, err
-	}
-	defer load.stop()
-	unblock := context.AfterFunc(ctx, load.kill)
-	defer unblock()
-
-	var ready loadReady
-	if err := load.receive(&ready); err != nil {
-		return res, err
-	}
-	if err := checkCookies(c, ready, o.null); err != nil {
-		return res, err
-	}
-	for i := range sides {
-		res.CookieBytes[i] = ready.Targets[i].CookieBytes
-		if _, err := load.drive(i, o.duration); err != nil { // warms up, is not counted
-			return res, err
-		}
-	}
-
-	var profiles []func() error
-	if o.profileDir != "" {
-		for i, side := range sides {
-			file := filepath.Join(o.profileDir, c.Name+"."+sideNames[i]+".pprof")
-			profiles = append(profiles, side.profile(ctx, file, 2*time.Duration(o.slices)*o.duration))
-		}
-	}
-
-	var before [2]time.Duration
-	for i, side := range sides {
-		before[i] = cpuTime(side.pid())
-	}
-	for range o.slices {
-		pair, err := measurePair(load, sides, o.duration)
-		if err != nil {
-			return res, err
-		}
-		for i := range sides {
-			res.Slices[i] = append(res.Slices[i], pair[i])
-		}
-	}
-	for i, side := range sides {
-		res.TotalCPUSeconds[i] = (cpuTime(side.pid()) - before[i]).Seconds()
-	}
-	for _, wait := range profiles {
-		if err := wait(); err != nil {
-			return res, err
-		}
-	}
-	return res, nil
-}
-
-// measurePair drives both sides for the given time, in short turns that go
-// ABBA or BAAB: a machine that gets slower or faster meanwhile favours neither.
-func measurePair(load *helper, sides [2]*caddy, length time.Duration) (pair [2]slice, err error) {
-	turns := max(1, int(length/turnLength))
-	first := rand.IntN(2)
-	var latencies [2][]time.Duration
-	for n := range turns {
-		for turn := range 2 {
-			i := (first + n + turn) % 2
-			cpu := cpuTime(sides[i].pid())
-			d, err := load.drive(i, length/time.Duration(turns))
-			if err != nil {
-				return pair, fmt.Errorf("%s: %w\n%s", sideNames[i], err, sides[i].stderr.String())
-			}
-			pair[i].CPUSeconds += (cpuTime(sides[i].pid()) - cpu).Seconds()
-			pair[i].Seconds += d.Elapsed.Seconds()
-			latencies[i] = append(latencies[i], d.Latencies...)
-		}
-	}
-	for i, all := range latencies {
-		slices.Sort(all)
-		pair[i].Requests = len(all)
-		pair[i].P50 = milliseconds(all[len(all)/2])
-		pair[i].P99 = milliseconds(all[len(all)*99/100])
-	}
-	return pair, nil
-}
-
-func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
-
-// checkCookies makes sure that the case compares what it says: on the plain
-// side the client carries the application's cookies, on the other it does not.
-func checkCookies(c benchCase, ready loadReady, null bool) error {
-	for i, t := range ready.Targets {
-		has := t.has(sessionCookie)
-		want := c.SetsCookies && (i == plain || null)
-		if has != want {
-			return fmt.Errorf("the %s client was given the cookies %q", sideNames[i], t.Names)
-		}
-		if c.SetsCookies && len(t.Names) == 0 {
-			return fmt.Errorf("the %s client was given no session", sideNames[i])
-		}
-	}
 	return nil
 }
 

@@ -7,9 +7,31 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 )
+
+// The suffixes of Badger's log files.
+const (
+	memtableLog = ".mem"
+	valueLog    = ".vlog"
+)
+
+// filesIn returns the names of the files in dir that end in suffix, in order.
+func filesIn(dir, suffix string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), suffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
 
 // prepareDir makes dir, or makes sure that an existing one is for us alone. It
 // returns the absolute path.
@@ -24,7 +46,10 @@ func prepareDir(dir string) (string, error) {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return dir, os.MkdirAll(dir, 0o700)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", err
+		}
+		return dir, os.Chmod(dir, 0o700) // whatever the umask is
 	case err != nil:
 		return "", err
 	case !info.IsDir():
@@ -52,4 +77,17 @@ func tighten(dir string, mode fs.FileMode) error {
 		return fmt.Errorf("others can enter %q (mode %04o) and that can not be changed: %w", dir, mode, err)
 	}
 	return nil
+}
+
+// protectFiles takes the rights of others on the files in dir, which Badger
+// makes with those that the umask leaves. That others can not enter dir is what
+// counts, so errors do not.
+func protectFiles(dir string) {
+	names, _ := filesIn(dir, "")
+	for _, name := range names {
+		path := filepath.Join(dir, name)
+		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+			os.Chmod(path, 0o600)
+		}
+	}
 }

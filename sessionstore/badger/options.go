@@ -24,15 +24,15 @@ type Options struct {
 
 	// MinFreeSpace is how many bytes are left free on the disk: with less,
 	// writes fail with [sessionstore.ErrNoSpace] until there is more. Zero
-	// means [DefaultMinFreeSpace]. It is a floor: the store asks for more while
-	// Badger needs more to rewrite its tables.
+	// means [DefaultMinFreeSpace]. It is a floor: while Badger may need more to
+	// rewrite its tables, more is asked for.
 	MinFreeSpace int64
 
-	// Logger gets what the store and Badger have to say; nil for nothing. No
-	// keys or values are logged above the debug level.
+	// Logger gets what the store and Badger have to say; nil for nothing.
+	// Badger may name keys, but no values.
 	Logger *zap.Logger
 
-	// probe replaces the question to the file system in tests.
+	// probe replaces the questions to the operating system in tests.
 	probe func(dir string) (room, error)
 }
 
@@ -62,6 +62,7 @@ func engineOptions(dir string, log badger.Logger) badger.Options {
 	o.NumLevelZeroTables = 2
 	o.NumLevelZeroTablesStall = 8
 	o.NumCompactors = 2 // one alone is refused
+	o.MaxLevels = maxLevels
 	o.CompactL0OnClose = true
 	o.NumVersionsToKeep = 1
 
@@ -85,16 +86,4 @@ func engineOptions(dir string, log badger.Logger) badger.Options {
 	o.NumGoroutines = 2
 	o.MetricsEnabled = false // process-wide variables
 	return o
-}
-
-// roomOf returns how to ask for the room left in dir, or nil.
-func (o Options) roomOf(dir string) func() (room, error) {
-	probe := o.probe
-	if probe == nil {
-		probe = probeRoom
-	}
-	if probe == nil {
-		return nil
-	}
-	return func() (room, error) { return probe(dir) }
 }

@@ -2,5 +2,4 @@
 
 package badger
 
-// probeRoom is nil where the file system is not asked.
-var probeRoom func(dir string) (room, error)
+func probeRoom(string) (room, error) { return unlimited, nil }

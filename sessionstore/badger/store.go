@@ -22,12 +22,13 @@ import (
 
 // Store is a [sessionstore.Store] in a directory.
 type Store struct {
-	db    *badger.DB
-	log   *logger
-	gate  *gate
-	locks *locks
-	space *space
-	sync  *syncer
+	db      *badger.DB
+	log     *logger
+	gate    *gate
+	locks   *locks
+	space   *space
+	sync    *syncer
+	cleaner *cleaner
 
 	// Badger runs in managed mode: the store gives the timestamps. Readers then
 	// do not wait for commits in progress, as they do for timestamps of
@@ -155,6 +156,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.gate.close()
+		s.cleaner.stop()
 		s.sync.stop()
 		if err := s.db.Close(); err != nil {
 			s.closeErr = fmt.Errorf("%w: closing Badger: %v", sessionstore.ErrUnavailable, err)

@@ -1,6 +1,7 @@
 package badger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -147,8 +148,6 @@ func signal(ch chan struct{}) {
 	}
 }
 
-const memtableSuffix = ".mem"
-
 // walSync writes Badger's write-ahead logs to the disk.
 //
 // Badger's own Sync covers only the log of the active memtable: a commit whose
@@ -158,15 +157,16 @@ const memtableSuffix = ".mem"
 // Badger syncs the table and the manifest before it removes the log, and only
 // the entry in the directory is left to sync.
 type walSync struct {
-	db  *badger.DB
-	dir string
+	db    *badger.DB
+	dir   string
+	fsync func(*os.File) error
 
 	known  map[string]bool // the logs at the end of the last run
 	failed map[string]bool // logs that could not be synced once
 }
 
 func newWALSync(db *badger.DB, dir string) *walSync {
-	return &walSync{db: db, dir: dir, failed: make(map[string]bool)}
+	return &walSync{db: db, dir: dir, fsync: (*os.File).Sync, failed: make(map[string]bool)}
 }
 
 func (w *walSync) run() error {
@@ -210,6 +210,7 @@ func (w *walSync) syncFiles() error {
 		}
 	}
 	if changed {
+		protectFiles(w.dir)
 		if err := w.syncFile("."); err != nil {
 			errs = append(errs, err)
 		}
@@ -228,27 +229,28 @@ func (w *walSync) syncFile(name string) error {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	return w.fsync(f)
 }
 
 // waitForFlush does it without that: it syncs the active log and waits until
-// there is no other.
+// there is no older one.
 func (w *walSync) waitForFlush() error {
 	if err := w.db.Sync(); err != nil {
 		return err
 	}
-	names, err := w.logs()
-	if err != nil || len(names) == 0 {
+	logs, err := w.logs()
+	if err != nil || len(logs) == 0 {
 		return err
 	}
-	active := names[len(names)-1]
-	for i := 0; ; i++ {
-		names, err := w.logs()
-		if err != nil {
+	return w.waitUntilOldest(logs[len(logs)-1])
+}
+
+// waitUntilOldest waits until all logs older than this one were flushed.
+func (w *walSync) waitUntilOldest(name string) error {
+	for {
+		logs, err := w.logs()
+		if err != nil || len(logs) == 0 || compareLogs(logs[0], name) >= 0 {
 			return err
-		}
-		if len(names) == 0 || names[0] >= active {
-			return nil
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
@@ -256,15 +258,13 @@ func (w *walSync) waitForFlush() error {
 
 // logs returns the names of the write-ahead logs, oldest first.
 func (w *walSync) logs() ([]string, error) {
-	entries, err := os.ReadDir(w.dir)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		if strings.HasSuffix(e.Name(), memtableSuffix) {
-			names = append(names, e.Name())
-		}
-	}
-	return names, nil
+	names, err := filesIn(w.dir, memtableLog)
+	slices.SortFunc(names, compareLogs)
+	return names, err
+}
+
+// compareLogs compares the numbers that are the names. They have five digits
+// until they need more.
+func compareLogs(a, b string) int {
+	return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 }

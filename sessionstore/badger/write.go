@@ -15,33 +15,16 @@ import (
 // (1000), so that handing a commit over never blocks.
 const maxCommits = 512
 
-// write decides under the lock of key what to store, commits it and, if the
-// write is urgent or all are, waits until it is on the disk. decide returns an
-// entry without a value to delete the key, and nil if there is nothing to do.
-//
-// A caller whose context ends stops waiting. The commit, which Badger can not
-// cancel, goes on and keeps the lock, so the next writer of the key comes after
-// it.
-func (s *Store) write(ctx context.Context, key string, urgent bool, decide func() (*badger.Entry, error)) error {
-	lock := s.locks.of(key)
-	if err := lock.acquire(ctx); err != nil {
-		return err
-	}
-	entry, err := decide()
-	if err == nil && entry != nil {
-		err = s.space.admit(len(entry.Key)+len(entry.Value), urgent)
-	}
-	if err == nil && entry != nil {
-		err = s.commit(ctx, entry, lock)
-	} else {
-		lock.release()
-	}
+// write stores what decide returns and, if the write is urgent or all are, waits
+// until it is on the disk.
+func (s *Store) write(ctx context.Context, key string, urgent bool, decide decision) error {
+	stored, err := s.store(ctx, key, urgent, decide)
 	if err != nil {
 		return err
 	}
 	// An urgent write with nothing to store may repeat one that was stored but
-	// not yet on the disk.
-	if urgent || entry != nil && s.syncWrites.Load() {
+	// is not yet on the disk.
+	if urgent || stored && s.syncWrites.Load() {
 		if err := s.sync.wait(ctx); err != nil {
 			return fmt.Errorf("%w: not known to be on the disk: %w", sessionstore.ErrIndeterminate, err)
 		}
@@ -49,26 +32,65 @@ func (s *Store) write(ctx context.Context, key string, urgent bool, decide func(
 	return nil
 }
 
-// commit stores entry and releases lock when that is done.
-func (s *Store) commit(ctx context.Context, entry *badger.Entry, lock lock) error {
+// decision is called under the lock of the key. It returns the entry to store,
+// one without a value to delete the key, or nil if there is nothing to do.
+type decision func() (*badger.Entry, error)
+
+// store commits what decide returns.
+//
+// A caller whose context ends stops waiting. The commit, which Badger can not
+// cancel, goes on and keeps the lock, so the next writer of the key comes after
+// it.
+func (s *Store) store(ctx context.Context, key string, urgent bool, decide decision) (stored bool, err error) {
+	lock := s.locks.of(key)
+	if err := lock.acquire(ctx); err != nil {
+		return false, err
+	}
+	committing := false
+	defer func() {
+		if !committing {
+			lock.release()
+		}
+	}()
+	entry, err := decide()
+	if err != nil || entry == nil {
+		return false, err
+	}
+	n := size(entry) // Badger changes the entry
+	if err := s.space.admit(n, urgent); err != nil {
+		return false, err
+	}
 	select {
 	case s.commits <- struct{}{}:
 	case <-ctx.Done():
-		lock.release()
-		return ctx.Err()
+		s.space.written(n)
+		return false, ctx.Err()
 	}
+
+	committing = true
 	s.gate.hold()
 	done := make(chan error, 1)
-	finish := func(err error) {
+	s.commit(entry, func(err error) {
 		if err == nil {
 			s.sync.dirty()
+			s.cleaner.written.Add(int64(n))
 		}
+		s.space.written(n)
 		<-s.commits
 		lock.release()
 		done <- err
 		s.gate.leave()
+	})
+	select {
+	case err := <-done:
+		return true, commitError(err)
+	case <-ctx.Done():
+		return true, fmt.Errorf("%w: %w", sessionstore.ErrIndeterminate, ctx.Err())
 	}
+}
 
+// commit hands entry over to Badger, which calls finish when it is stored.
+func (s *Store) commit(entry *badger.Entry, finish func(error)) {
 	txn := s.db.NewTransactionAt(latest, true)
 	defer txn.Discard()
 	var err error
@@ -77,19 +99,15 @@ func (s *Store) commit(ctx context.Context, entry *badger.Entry, lock lock) erro
 	} else {
 		err = txn.SetEntry(entry)
 	}
+	if err == nil {
+		err = txn.CommitAt(s.lastCommit.Add(1), finish)
+	}
 	if err != nil {
 		finish(err)
-	} else if err := txn.CommitAt(s.lastCommit.Add(1), finish); err != nil {
-		return commitError(err)
-	}
-
-	select {
-	case err := <-done:
-		return commitError(err)
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", sessionstore.ErrIndeterminate, ctx.Err())
 	}
 }
+
+func size(entry *badger.Entry) int { return len(entry.Key) + len(entry.Value) }
 
 func commitError(err error) error {
 	switch {

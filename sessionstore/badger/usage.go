@@ -1,0 +1,78 @@
+package badger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/table"
+)
+
+// usage is what the store takes on the disk, as far as Badger may soon write
+// it again.
+type usage struct {
+	logs  int64 // write-ahead logs
+	level [maxLevels]int64
+}
+
+const maxLevels = 7
+
+// demand is how many bytes Badger may need before it frees any: it writes new
+// tables before it removes what they are made from. One compactor takes all of
+// level 0 with the level below, which Badger keeps near 10 MiB; another may take
+// one table with its neighbours of the level below that.
+func (u usage) demand() int64 {
+	n := u.logs + memTableSize + u.level[0]
+	for _, size := range u.level[1:] {
+		if size > 0 {
+			n += min(size, 4*memTableSize)
+			break
+		}
+	}
+	return n + min(u.total()/16, 64<<20)
+}
+
+func (u usage) total() (n int64) {
+	for _, size := range u.level {
+		n += size
+	}
+	return n
+}
+
+// usageOf asks an open database. It assumes full logs.
+func usageOf(db *badger.DB) usage {
+	u := usage{logs: 3 * memTableSize}
+	for _, l := range db.Levels() {
+		u.level[l.Level] = l.Size
+	}
+	return u
+}
+
+// usageIn looks into the directory of one that is not open.
+func usageIn(dir string, o badger.Options) (usage, error) {
+	var u usage
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		return u, nil
+	}
+	if err != nil {
+		return u, err
+	}
+	defer f.Close()
+	manifest, _, err := badger.ReplayManifestFile(f, applicationMagic, o)
+	if err != nil {
+		return u, fmt.Errorf("%q holds no session store that this version can read: %w", dir, err)
+	}
+	for id, t := range manifest.Tables {
+		if info, err := os.Stat(table.NewFilename(id, dir)); err == nil {
+			u.level[t.Level] += info.Size()
+		}
+	}
+	logs, err := filesIn(dir, memtableLog)
+	// A log file is longer than its contents, which a full memtable bounds.
+	u.logs = int64(len(logs)) * memTableSize
+	return u, err
+}

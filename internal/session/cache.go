@@ -36,6 +36,9 @@ func (c *cache) resize(size int64) {
 	}
 }
 
+// on reports whether there is a cache.
+func (c *cache) on() bool { return c.sessions.Load() != nil }
+
 func (c *cache) get(name lookupKey) *Session {
 	sessions := c.sessions.Load()
 	if sessions == nil {
@@ -70,7 +73,11 @@ func newNames() *names {
 	return &names{otter.Must(&otter.Options[lookupKey, struct{}]{MaximumSize: maxDamaged})}
 }
 
-func (n *names) add(name lookupKey) { n.set.Set(name, struct{}{}) }
+// add reports whether the name was not there so far.
+func (n *names) add(name lookupKey) bool {
+	_, added := n.set.SetIfAbsent(name, struct{}{})
+	return added
+}
 
 func (n *names) has(name lookupKey) bool {
 	_, ok := n.set.GetIfPresent(name)

@@ -33,6 +33,9 @@ type change struct {
 // under way.
 type queue struct {
 	changes []*change
+
+	// committed is what the commit before made, for the one that follows.
+	committed *Session
 }
 
 type queues struct {
@@ -100,7 +103,8 @@ func (m *Manager) drain(name lookupKey, q *queue) {
 			return
 		}
 		m.queues.mu.Unlock()
-		m.commit(name, batch)
+		m.commit(name, batch, q.committed)
+		q.committed = batch[0].result.Session
 		for _, ch := range batch {
 			close(ch.settled)
 		}
@@ -110,24 +114,24 @@ func (m *Manager) drain(name lookupKey, q *queue) {
 // commit writes the changes of a batch in one swap. It holds the session's
 // stripe until the outcome is known, so that nobody fills the cache with a
 // state that is about to be replaced.
-func (m *Manager) commit(name lookupKey, batch []*change) {
+func (m *Manager) commit(name lookupKey, batch []*change, before *Session) {
 	ctx := context.Background()
 	unlock, err := m.lock(ctx, name)
 	if err == nil {
 		defer unlock()
-		err = m.swap(ctx, name, batch)
+		err = m.swap(ctx, name, batch, before)
 	}
 	for _, ch := range batch {
 		ch.err = err
 	}
 }
 
-func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change) error {
+func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, before *Session) error {
 	last := batch[len(batch)-1]
 	current := m.cache.get(name)
 	certain := current != nil // that current is what the store holds
 	if !certain {
-		current = newest(batch)
+		current = newest(batch, before)
 	}
 	// What a request with pending changes sees is not what the record holds.
 	reread := len(current.pending) > 0
@@ -215,11 +219,12 @@ func (m *Manager) settle(ctx context.Context, name lookupKey, value []byte) (ses
 	return r.Version, nil
 }
 
-// newest returns the state that was read last, as far as that can be told.
-func newest(batch []*change) *Session {
-	s := batch[0].seen
-	for _, ch := range batch[1:] {
-		if ch.seen.lastSeen.After(s.lastSeen) {
+// newest returns the state that was read or made last, as far as that can be
+// told.
+func newest(batch []*change, before *Session) *Session {
+	s := before
+	for _, ch := range batch {
+		if s == nil || ch.seen.lastSeen.After(s.lastSeen) {
 			s = ch.seen
 		}
 	}

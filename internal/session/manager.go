@@ -183,10 +183,16 @@ func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *
 	return m.Load(ctx, t, to, u, c)
 }
 
-// fetch reads a session from the store into the cache.
+// fetch reads a session from the store, into the cache if there is one.
 func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
+	if m.damaged.has(name) {
+		return nil, ErrNoSession
+	}
+	if !m.cache.on() {
+		return m.read(ctx, t, s, name)
+	}
 	// A commit of the same session must not be published between our read and
 	// our fill.
 	unlock, err := m.lock(ctx, name)
@@ -196,9 +202,6 @@ func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) 
 	defer unlock()
 	if got := m.cache.get(name); got != nil {
 		return got, nil
-	}
-	if m.damaged.has(name) {
-		return nil, ErrNoSession
 	}
 	got, err := m.read(ctx, t, s, name)
 	if err != nil {
@@ -232,7 +235,9 @@ func (m *Manager) read(ctx context.Context, t *Token, s Scope, name lookupKey) (
 		case errors.Is(err, errVersion):
 			return nil, fmt.Errorf("%w: %w", ErrNoSession, err)
 		case failed != nil && bytes.Equal(failed, r.Value):
-			m.damaged.add(name)
+			if !m.damaged.add(name) {
+				return nil, ErrNoSession // a parallel request has said it
+			}
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		// A store may have answered with somebody else's record; ask again

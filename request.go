@@ -46,6 +46,10 @@ type exchange struct {
 	token   *session.Token   // of session
 	session *session.Session // nil: none
 
+	// lost says that the request may have a session which could not be loaded.
+	// It goes on without one, and no other may take its place.
+	lost bool
+
 	// replaced are the names of an earlier configuration, if the session was
 	// presented under them: the browser is to be told the present ones.
 	replaced *naming
@@ -78,7 +82,7 @@ var (
 func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, error) {
 	manager, err := h.app.manager()
 	if err != nil {
-		return nil, caddyhttp.Error(http.StatusServiceUnavailable, err)
+		return nil, unavailable(w, err)
 	}
 	if octets, pieces := cookie.HeaderSize(r.Header["Cookie"]); octets > maxClientCookieBytes || pieces > maxClientCookies {
 		return nil, caddyhttp.Error(http.StatusRequestHeaderFieldsTooLarge, errTooManyCookies)
@@ -201,8 +205,9 @@ func (x *exchange) load() error {
 		metrics.failures.WithLabelValues("load").Inc()
 		x.h.logger.Error("loading a session failed", zap.Error(err))
 		if x.h.OnStoreError != optionAnonymous {
-			return x.unavailable(http.StatusServiceUnavailable, err)
+			return unavailable(x.ResponseWriter, err)
 		}
+		x.lost = true
 	}
 	if x.session != nil {
 		x.setPlaceholder()

@@ -220,7 +220,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 	}
 	var res session.Result
 	switch {
-	case x.session == nil && !j.sets:
+	case x.session == nil && (!j.sets || x.lost):
 		return issued, nil
 	case !x.mayHaveSession():
 		return nil, x.whyNoSession()
@@ -366,11 +366,10 @@ func (x *exchange) takeBack() {
 }
 
 // unavailable returns the error for a failing store, to be tried again later.
-func (x *exchange) unavailable(status int, err error) error {
-	h := x.ResponseWriter.Header()
-	h.Set("Retry-After", retryAfter)
-	h.Set("Cache-Control", "no-store")
-	return caddyhttp.Error(status, err)
+func unavailable(w http.ResponseWriter, err error) error {
+	w.Header().Set("Retry-After", retryAfter)
+	w.Header().Set("Cache-Control", "no-store")
+	return caddyhttp.Error(http.StatusServiceUnavailable, err)
 }
 
 // field is a line of a header.

@@ -14,7 +14,7 @@ func variedJar(t testing.TB) *Jar {
 	return mustSet(t, requestTo(t, "https://shop.example.org/shop/cart"),
 		"sid=31d4d96e; Secure; HttpOnly; SameSite=Strict; Path=/",
 		"a=1; Max-Age=3600; SameSite=Lax",
-		"b=\xff\x80\t\"\u00fc; Domain=example.org; Expires=1 jan 2027 0:0:0; SameSite=None",
+		"b=\xff\x80\t\"\u00fc; Domain=example.org; Expires=1 jan 2027 0:0:0; SameSite=None; Secure",
 		"c=; Domain=shop.example.org; Path=/shop",
 		"=nameless; Path=/a/longer/path/than/others",
 		"a=9; Max-Age=7200",

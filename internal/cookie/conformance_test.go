@@ -25,12 +25,6 @@ type conformanceCase struct {
 	Tags   []string `json:"tags"`
 }
 
-// deviations are the cases in which the package does, by intent, something
-// else than RFC 6265bis.
-var deviations = map[string]string{
-	"extra-samesite-none-needs-secure": "a=1", // see the package documentation
-}
-
 // TestConformance runs the suite at a time for which its dates were written.
 func TestConformance(t *testing.T) {
 	file := filepath.Join("..", "..", "..", "shared", "cookie-cases", "cases.json")
@@ -63,9 +57,6 @@ func TestConformance(t *testing.T) {
 				}
 			}
 			want := c.bytes(t, c.Expect)
-			if deviation, ok := deviations[c.ID]; ok {
-				want = deviation
-			}
 			jar := editor.Jar()
 			if got, _, _ := jar.Header(requestTo(t, c.Get), now, 0); got != want {
 				t.Errorf("got %q, want %q", got, want)

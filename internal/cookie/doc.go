@@ -20,8 +20,7 @@
 // draft-ietf-httpbis-rfc6265bis-22.
 //
 // The rules differ from the draft in a few places. A cookie may be larger than
-// 4096 octets; Limits bound it instead, and the jar as a whole. SameSite=None
-// does not require Secure, since the cookie does not travel under its own
-// attributes. And two rules of today's browsers are added: the prefixes __Http-
-// and __Host-Http- are known, and a Path that is not ASCII is refused.
+// 4096 octets; Limits bound it instead, and the jar as a whole. And two rules of
+// today's browsers are added: the prefixes __Http- and __Host-Http- are known,
+// and a Path that is not ASCII is refused.
 package cookie

@@ -61,7 +61,7 @@ func TestLoosestSameSite(t *testing.T) {
 	for i, a := range all {
 		for k, b := range all {
 			want := all[min(i, k)]
-			if got := mustSet(t, req, "a=1; SameSite="+a.String(), "b=1; SameSite="+b.String()).LoosestSameSite(); got != want {
+			if got := mustSet(t, req, "a=1; Secure; SameSite="+a.String(), "b=1; Secure; SameSite="+b.String()).LoosestSameSite(); got != want {
 				t.Errorf("%v and %v: %v, want %v", a, b, got, want)
 			}
 		}
@@ -70,7 +70,7 @@ func TestLoosestSameSite(t *testing.T) {
 
 func TestHeaderSites(t *testing.T) {
 	req := requestTo(t, "https://h.example/")
-	jar := mustSet(t, req, "n=1; SameSite=None", "d=1", "l=1; SameSite=Lax", "s=1; SameSite=Strict")
+	jar := mustSet(t, req, "n=1; SameSite=None; Secure", "d=1", "l=1; SameSite=Lax", "s=1; SameSite=Strict")
 	for site, want := range map[Site]string{
 		SiteSame:            "n=1; d=1; l=1; s=1",
 		SiteUnknown:         "n=1; d=1; l=1",

@@ -141,7 +141,7 @@ func (m *model) set(line string, req Request, now time.Time, lim Limits) (outcom
 	case "none", "lax", "strict":
 		c.sameSite = strings.ToLower(v)
 	}
-	if c.sameSite != "none" && req.Site == SiteCross {
+	if c.sameSite != "none" && req.Site == SiteCross || c.sameSite == "none" && !c.secure {
 		return Unchanged, false
 	}
 

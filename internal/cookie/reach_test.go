@@ -39,7 +39,7 @@ func TestSettableBy(t *testing.T) {
 		{"a=1; Secure", "http://shop.example.org/", SiteSame, false},
 		{"a=1; SameSite=Strict", "https://shop.example.org/", SiteCrossSubmit, true},
 		{"a=1; SameSite=Strict", "https://shop.example.org/", SiteCross, false},
-		{"a=1; SameSite=None", "https://shop.example.org/", SiteCross, true},
+		{"a=1; SameSite=None; Secure", "https://shop.example.org/", SiteCross, true},
 	} {
 		jar := mustSet(t, requestTo(t, "https://shop.example.org/"), test.line)
 		req := requestTo(t, test.url)

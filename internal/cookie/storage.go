@@ -15,6 +15,7 @@ var (
 	ErrInsecure     = errors.New("cookie: Secure, but set over a connection that is not")
 	ErrShadow       = errors.New("cookie: would shadow a Secure cookie, over a connection that is not secure")
 	ErrCrossSite    = errors.New("cookie: set by a cross-site subresource without SameSite=None")
+	ErrNoneInsecure = errors.New("cookie: SameSite=None without Secure")
 	ErrPrefix       = errors.New("cookie: does not keep what its name prefix promises")
 	ErrMalformed    = errors.New("cookie: no Set-Cookie line parses to this")
 )
@@ -58,6 +59,9 @@ func (j *Jar) admit(c *SetCookie, req *Request, now time.Time) (Cookie, error) {
 	}
 	if !req.Site.maySet(n.SameSite) {
 		return Cookie{}, ErrCrossSite
+	}
+	if n.SameSite == SameSiteNone && !n.Secure {
+		return Cookie{}, ErrNoneInsecure
 	}
 	if !n.keepsPrefix(c.HasPath) {
 		return Cookie{}, ErrPrefix

@@ -120,10 +120,11 @@ func TestStorage(t *testing.T) {
 		{"https://h.example/", "__\u017fecure-a=1", nil, "https://h.example/", "__\u017fecure-a=1"},
 		{"https://h.example/", "a=__Host-b", nil, "https://h.example/", "a=__Host-b"},
 
-		// Expiry (3.13) and the deviation for SameSite=None.
+		// Expiry (3.13), and SameSite=None.
 		{"https://h.example/", "a=1; Max-Age=0", nil, "https://h.example/", ""},
 		{"https://h.example/", "a=1; Max-Age=1", nil, "https://h.example/", "a=1"},
-		{"http://h.example/", "a=1; SameSite=None", nil, "http://h.example/", "a=1"},
+		{"https://h.example/", "a=1; SameSite=None", ErrNoneInsecure, "https://h.example/", ""},
+		{"https://h.example/", "a=1; SameSite=None; Secure", nil, "https://h.example/", "a=1"},
 
 		// The bytes (3.1, 3.14).
 		{"https://h.example/", "a=", nil, "https://h.example/", "a="},
@@ -188,7 +189,7 @@ func TestStorageSameSite(t *testing.T) {
 		{SiteCross, "a=1; SameSite=Lax", ErrCrossSite},
 		{SiteCross, "a=1; SameSite=Strict", ErrCrossSite},
 		{SiteCross, "a=; SameSite=Lax; Max-Age=0", ErrCrossSite},
-		{SiteCross, "a=1; SameSite=None", nil},
+		{SiteCross, "a=1; SameSite=None; Secure", nil},
 		{SiteCrossSubmit, "a=1; SameSite=Strict", nil},
 		{SiteCrossNavigation, "a=1; SameSite=Strict", nil},
 		{SiteUnknown, "a=1; SameSite=Strict", nil},

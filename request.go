@@ -322,7 +322,7 @@ func (x *exchange) cookieLine() (line string, changed bool) {
 		}
 	}
 	lines := x.r.Header["Cookie"]
-	changed = line != ""
+	changed = line != "" || len(lines) > 1 // which backends join in ways of their own
 	var kept []string
 	for p := range cookie.Pieces(lines) {
 		if x.withholds(&p, facts) {
@@ -344,35 +344,13 @@ func (x *exchange) cookieLine() (line string, changed bool) {
 // reach the backend: because it is ours, or because a backend could take it
 // for a cookie that only the session, or nobody, may carry.
 func (x *exchange) withholds(p *cookie.Piece, jar *jarFacts) bool {
-	name := p.Name
-	if name == "" {
-		// A browser holds "=a=b" as nameless and servers see a=b. Some see a
-		// cookie without a value in "a".
-		name, _, _ = strings.Cut(strings.TrimLeft(p.Raw, "= \t"), "=")
-		name = strings.TrimRight(name, " \t")
-	}
-	switch {
-	case x.names.ours(name), strings.HasPrefix(name, "$"):
-		// $Version and its like switch old servers to RFC 2109's quoting.
-		return true
-	case len(p.Value) == session.TokenLen && x.manager.Admit(p.Value) != nil:
+	if len(p.Value) == session.TokenLen && x.manager.Admit(p.Value) != nil {
 		return true // the token of a neighbour, or a renamed one
-	case x.withholdsName(name, jar):
-		return true
 	}
-	// Old servers split at spaces, commas and quotes, too, and take a space
-	// before the equals sign for none.
-	if strings.ContainsAny(p.Raw, " \t,\"") {
-		before := ""
-		for fragment := range strings.FieldsFuncSeq(p.Raw, func(c rune) bool { return c == ' ' || c == '\t' || c == ',' || c == '"' }) {
-			n, _, ok := strings.Cut(fragment, "=")
-			if n == "" {
-				n = before
-			}
-			if ok && (x.names.ours(n) || strings.HasPrefix(n, "$") || x.withholdsName(n, jar)) {
-				return true
-			}
-			before = fragment
+	for name := range p.Names() {
+		// $Version and its like switch old servers to RFC 2109's quoting.
+		if x.names.ours(name) || strings.HasPrefix(name, "$") || x.withholdsName(name, jar) {
+			return true
 		}
 	}
 	return false
@@ -412,6 +390,10 @@ func (h *Handler) factsOf(s *session.Session) *jarFacts {
 		replay := jar.Edit()
 		for c := range jar.All() {
 			f.canonical[policy.Canonical(c.Name)] = struct{}{}
+			if c.Name == "" { // it is sent without '=', and servers see a in "a=b"
+				name, _, _ := strings.Cut(c.Value, "=")
+				f.canonical[policy.Canonical(name)] = struct{}{}
+			}
 			switch a, ok := h.policy.Rule(c.Name); {
 			case ok && a == policy.Pass:
 				f.handBack = append(f.handBack, c)

@@ -43,6 +43,45 @@ func eachPiece(lines []string, yield func(Piece) bool) {
 	}
 }
 
+// separators are where old servers split a piece once more: Python's
+// http.cookies at spaces, those of RFC 2109 at commas, and either at quotes.
+const separators = " \t,\""
+
+// Names returns every name under which a server may file the piece, or a part
+// of it. The first is Name. A piece without a name, or without a value, has
+// what other servers take for its name; and whatever stands between separators
+// and an '=', with or without space in between, is one.
+func (p *Piece) Names() iter.Seq[string] {
+	return func(yield func(string) bool) { p.eachName(yield) }
+}
+
+func (p *Piece) eachName(yield func(string) bool) {
+	if !yield(p.Name) {
+		return
+	}
+	if p.Name == "" {
+		name, _, _ := strings.Cut(strings.TrimLeft(p.Raw, "= \t"), "=")
+		if !yield(trimSpace(name)) {
+			return
+		}
+	}
+	if !strings.ContainsAny(p.Raw, separators) {
+		return
+	}
+	for rest := p.Raw; rest != ""; {
+		fragment := rest
+		if end := strings.IndexAny(rest, separators); end >= 0 {
+			fragment, rest = rest[:end], strings.TrimLeft(rest[end:], separators)
+		} else {
+			rest = ""
+		}
+		name, _, found := strings.Cut(strings.TrimLeft(fragment, "="), "=")
+		if name != "" && (found || strings.HasPrefix(rest, "=")) && !yield(name) {
+			return
+		}
+	}
+}
+
 // HeaderSize measures Cookie header lines without splitting them: how many
 // octets they are, joined by "; ", and how many pieces they have at most.
 func HeaderSize(lines []string) (octets, pieces int) {

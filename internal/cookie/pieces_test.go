@@ -41,6 +41,52 @@ func TestPieces(t *testing.T) {
 	}
 }
 
+func TestPieceNames(t *testing.T) {
+	for _, test := range []struct {
+		piece string
+		want  []string
+	}{
+		{"a=1", []string{"a"}},
+		{"a = b=c", []string{"a", "a", "b"}},
+		{"a==b", []string{"a"}},
+		{"a", []string{"", "a"}},
+		{"a b", []string{"", "a b"}},
+		{"=", []string{"", ""}},
+		{"=a=b", []string{"", "a"}},
+		{"= =\t=a =b", []string{"", "a", "a"}},
+		{"x=1 a=2", []string{"x", "x", "a"}},
+		{"x=1 a =2", []string{"x", "x", "a"}},
+		{"x=1 a\t= 2", []string{"x", "x", "a"}},
+		{"x=1,a=2, b = 3", []string{"x", "x", "a", "b"}},
+		{"x=1,=a=2,==b=3", []string{"x", "x", "a", "b"}},
+		{`x="1"a=2`, []string{"x", "x", "a"}},
+		{`x=1,"a" = 2`, []string{"x", "x", "a"}},
+		{"x=1 a b", []string{"x", "x"}},
+		{"x=1 a ", []string{"x", "x"}},
+		{"x=a=b=c", []string{"x"}},
+		{"x=1 = = a=2", []string{"x", "x", "a"}},
+	} {
+		for p := range Pieces([]string{test.piece}) {
+			if got := slices.Collect(p.Names()); !slices.Equal(got, test.want) {
+				t.Errorf("%q: %q, want %q", test.piece, got, test.want)
+			}
+			for range p.Names() {
+				break // must not be asked for more
+			}
+		}
+	}
+	lines := []string{"a=1; x=1 b =2; c; =d"}
+	if n := testing.AllocsPerRun(100, func() {
+		for p := range Pieces(lines) {
+			for name := range p.Names() {
+				_ = name
+			}
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 func TestHeaderSize(t *testing.T) {
 	for _, test := range []struct {
 		lines          []string

@@ -10,14 +10,15 @@ import "strings"
 // PHP), where a plus is a space and the name may end at a NUL; trims what is not
 // a token from both ends (Python and JavaScript trim Unicode space); takes a[b]
 // for a (PHP arrays), a dot, a space and a lone bracket for an underscore (PHP);
-// and folds case (ASP.NET).
+// and folds case (ASP.NET), as Unicode does where that leads to ASCII.
 //
 // It is used to decide what to drop, never to change what is passed on.
 func Canonical(name string) string {
 	if isCanonical(name) {
 		return name
 	}
-	name, _, _ = strings.Cut(trimToToken(unescape(trimToToken(name))), "\x00")
+	name = foldLetters(unescape(trimToToken(foldLetters(name))))
+	name, _, _ = strings.Cut(trimToToken(name), "\x00")
 	b := []byte(trimToToken(name))
 	if open := strings.IndexByte(string(b), '['); open >= 0 {
 		if strings.IndexByte(string(b[open:]), ']') > 0 {
@@ -46,6 +47,19 @@ func isCanonical(name string) bool {
 		}
 	}
 	return true
+}
+
+// letters are those beyond ASCII whose other case is, for Java's
+// equalsIgnoreCase and others, a letter of ASCII.
+var letters = strings.NewReplacer("\u0130", "i", "\u0131", "i", "\u017f", "s", "\u212a", "k")
+
+func foldLetters(name string) string {
+	for i := range len(name) {
+		if name[i] >= 0x80 {
+			return letters.Replace(name)
+		}
+	}
+	return name
 }
 
 // trimToToken cuts bytes that RFC 9110 does not allow in a token from both

@@ -61,6 +61,12 @@ var aliases = []struct {
 	{"vertical tab", "\x0bsid\x1f", "sid"},
 	{"comma", ",sid", "sid"},
 	{"trailing colon", "sid:", "sid"},
+	{"other case of K", "\u212aey", "key"},
+	{"other case of s", "\u017fessionid", "sessionid"},
+	{"other case of s", "PHPSE\u017f\u017fID", "PHPSESSID"},
+	{"other case of i, encoded", "sess%C4%B1onid", "sessionid"},
+	{"other case of I", "SESS\u0130ONID", "sessionid"},
+	{"other case at the end", "\u2000token\u212a\x85", "tokenk"},
 	{"everything at once", "\u2000%70H%50+SESS.I%44[%20]\x85", "php_sess_id"},
 }
 

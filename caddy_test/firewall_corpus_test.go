@@ -144,7 +144,8 @@ func hostileHeaders() []attack {
 		among("twice", "{name}=evil; {name}=evil", "{name}=evil; {upper}=evil; {lower}=evil", "{name}=; {name}=evil", "{name}; {name}=evil"),
 
 		// What follows a name without its own '=' may become its value.
-		among("no value", "{name}", "{name}=", "{name}; =evil", "{name};=evil", "{name} ; = evil", "{name}; ==evil", "{name}=;evil"),
+		among("no value", "{name}", "{name}=", "{name}; =evil", "{name};=evil", "{name} ; = evil", "{name}; ==evil", "{name}=;evil",
+			"{upper}", "{name}[x]", "{name}[evil]", "{name}%3D", "{name}\\", "{base}[theme]", "{name}%00", "{escaped}", "\u2000{name}", "\"{name}\"", "{name} x", "x=1 {name}; =evil"),
 		among("no name", "=evil", "={name}=evil", "= {name}=evil", "=\t{name} = evil", "=\"{name}\"=evil", "=;{name}=evil", "=={name}=evil", "==={name}=evil",
 			"= = {name}=evil", "=\u2000{name}=evil", "=%20{name}=evil", "={upper}=evil", "=${name}=evil", "=,{name}=evil"),
 
@@ -179,7 +180,8 @@ func hostileHeaders() []attack {
 			"x=1 \u2000{name}=evil", "x=\u2000{name}=evil", "x=1\u00a0{name}=evil", "x=1\u3000{name}=evil", "x=1\u2028{name}=evil", "x=1\x85{name}=evil", "x=1\xa0{name}=evil", "x=1 {name}", "x=1 {name} =", "x=1 y {name} = evil",
 			"x=1 $Version=1 {name} =evil", "x=Wed, 01 Jan 2030 00:00:00 GMT {name} = evil"),
 		among("commas between cookies", "x=1,{name}=evil", "x=1, {name}=evil", "x=1 , {name}=evil", "x=1,,{name}=evil", "x=1,{name} =evil", "x=1, {name} = evil", "x,{name}=evil", ",{name}=evil", ", {name}=evil", "{name}=evil,", "{name},=evil",
-			"{name}, =evil", "x=\"1\",{name}=\"evil\"", "x=\"1,{name}=evil\"", "x=1,\"{name}\"=evil", "x=1,\"{name}\" = evil", "x=1,{upper}=evil", "x=1,{dots}=evil", "x=1,{name}[a]=evil", "x=1,={name}=evil", "x=1,=={name}=evil", "x=1\uff0c{name}=evil"),
+			"{name}, =evil", "x=\"1\",{name}=\"evil\"", "x=\"1,{name}=evil\"", "x=1,\"{name}\"=evil", "x=1,\"{name}\" = evil", "x=1,{upper}=evil", "x=1,{dots}=evil", "x=1,{name}[a]=evil", "x=1,={name}=evil", "x=1,=={name}=evil", "x=1\uff0c{name}=evil",
+			"x=1,{name}", "x=1, {name}", "x=1,{name},y=2", "x=1,{name};=evil", "x=1,{name}[x]", "x=1,{name}[x] = evil", "x=1 ,\t{name}\t,=evil", "x=1,{escaped} =evil", "x=1,\"{name} =evil\""),
 		among("quotes", "\"{name}\"=evil", "'{name}'=evil", "\"{name}=evil\"", "\"{name}=evil", "{name}\"=evil", "x=\"1\"{name}=evil", "x=\"1\" {name}=evil", "x=\"1\" {name} =evil", "x=\"1\"\t{name} =evil", "`{name}`=evil", "\u201c{name}\u201d=evil", "\"{head}\"{tail}=evil"),
 		among("other separators", "x=1&{name}=evil", "x=1|{name}=evil", "x=1:{name}=evil", "x=1/{name}=evil", "x=1\\{name}=evil", "x=1?{name}=evil", "x=1#{name}=evil", "({name})=evil", "<{name}>=evil", "{{name}}=evil",
 			"@{name}=evil", ":{name}=evil", "/{name}=evil", "{name}:=evil", "{name}/=evil", "{name}@=evil", "x@{name}=evil", "x=(c){name}=evil", "?{name}=evil", "{name}\\;=evil", "x=1\\; {name}=evil"),

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -75,11 +74,15 @@ func findTomcat(version string) (string, error) {
 			return "", err
 		}
 	}
-	jars, err := filepath.Glob(filepath.Join("/usr/share/java", version+"-*.jar"))
-	if err == nil && len(jars) == 0 {
-		err = errors.New("no jars of " + version)
+	var jars []string
+	for _, jar := range []string{"coyote", "util", "juli", "servlet-api"} {
+		path := filepath.Join("/usr/share/java", version+"-"+jar+".jar")
+		if _, err := os.Stat(path); err != nil {
+			return "", err
+		}
+		jars = append(jars, path)
 	}
-	return strings.Join(jars, string(os.PathListSeparator)), err
+	return strings.Join(jars, string(os.PathListSeparator)), nil
 }
 
 // available says whether a parser can be asked, and with what.
@@ -108,7 +111,7 @@ func (p *parser) verdict(found []pair, name, stored string) byte {
 	verdict := byte('-')
 	for _, c := range found {
 		switch {
-		case !strings.EqualFold(c.name, name):
+		case !strings.EqualFold(turkish.Replace(c.name), name):
 		case c.name == name && c.value == value:
 			if verdict == '-' {
 				verdict = '+'
@@ -119,6 +122,9 @@ func (p *parser) verdict(found []pair, name, stored string) byte {
 	}
 	return verdict
 }
+
+// turkish undoes what equalsIgnoreCase of Java folds and EqualFold does not.
+var turkish = strings.NewReplacer("\u0130", "i", "\u0131", "i")
 
 // phpKey is the key of $_COOKIE for a name: brackets make an array of what
 // stands before them, and dots and spaces become underscores.
@@ -142,14 +148,15 @@ func askGo(_ string, headers []string) ([][]pair, error) {
 // askPHP sends each header to PHP's own web server, because only a request
 // makes PHP parse cookies.
 func askPHP(program string, headers []string) ([][]pair, error) {
-	addr, err := serve(os.Environ(), filepath.Join("testdata", "parsers"), program, "-n", "-S", "{address}", "cookies.php")
+	addr, err := serve(os.Environ(), filepath.Join("testdata", "parsers"), program,
+		"-n", "-d", "display_errors=0", "-S", "{address}", "cookies.php")
 	if err != nil {
 		return nil, err
 	}
 	all := make([][]pair, len(headers))
 	for i, header := range headers {
 		if all[i], err = askOverHTTP(addr, header); err != nil {
-			return nil, fmt.Errorf("%q: %w", header, err)
+			return nil, fmt.Errorf("%.300q: %w", header, err)
 		}
 	}
 	return all, nil
@@ -172,7 +179,7 @@ func askOverHTTP(addr, header string) (found []pair, err error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(body, &found); err != nil {
-		return nil, fmt.Errorf("%w in %q", err, body)
+		return nil, fmt.Errorf("%w in %.300q", err, body)
 	}
 	return found, nil
 }
@@ -205,7 +212,7 @@ func filter(command ...string) func(string, []string) ([][]pair, error) {
 		all := make([][]pair, len(headers))
 		for i, line := range lines {
 			if err := json.Unmarshal([]byte(line), &all[i]); err != nil {
-				return nil, fmt.Errorf("%s: %w in %q", strings.Join(args, " "), err, line)
+				return nil, fmt.Errorf("%s: %w in %.300q", strings.Join(args, " "), err, line)
 			}
 		}
 		return all, nil
@@ -228,6 +235,8 @@ func TestVerdict(t *testing.T) {
 		{other, "sid", []pair{{"sid", "good"}, {"SID", "evil"}}, '!'},
 		{other, "sid", []pair{{"SID", "evil"}, {"sid", "good"}}, '!'},
 		{other, "sid", []pair{{"sid", ""}}, '!'},
+		{other, "sid", []pair{{"\u017fid", "evil"}}, '!'},
+		{other, "sid", []pair{{"s\u0131d", "evil"}}, '!'},
 		{other, "a.b", []pair{{"a_b", "evil"}}, '-'},
 		{php, "a.b", []pair{{"a_b", "good"}}, '+'},
 		{php, "a.b", []pair{{"a_b", "evil"}}, '!'},

@@ -21,7 +21,7 @@ public class Cookies {
             ServerCookies cookies = new ServerCookies(16);
             try {
                 processor.parseCookieHeader(headers, cookies);
-            } catch (IllegalArgumentException e) {
+            } catch (RuntimeException e) {
                 System.out.println("[]"); // the request fails
                 continue;
             }

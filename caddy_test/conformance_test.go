@@ -167,8 +167,7 @@ func isDeletion(line string) bool {
 // deviations are the cases in which a cookie that a browser refuses is accepted
 // on purpose, so that the backend receives it as it was set.
 var deviations = map[string]string{
-	"disabled-chromium0020":            "cookies of more than 4096 octets are welcome",
-	"extra-samesite-none-needs-secure": "SameSite=None needs no Secure where the browser never sees it",
+	"disabled-chromium0020": "cookies of more than 4096 octets are welcome",
 }
 
 // future finds the years that were far away when the suite was written.

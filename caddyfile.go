@@ -30,6 +30,7 @@ func parseDirective(h httpcaddyfile.Helper) (caddyhttp.MiddlewareHandler, error)
 
 func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	if existing != nil {
+		d.Next() // consume option name, so that the error has its line
 		return nil, d.Err("server_session is already configured")
 	}
 	app := new(App)
@@ -103,6 +104,16 @@ func (h *Handler) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err := h.unmarshalOption(d, option); err != nil {
 			return err
 		}
+	}
+	// What the options mean together is checked when they are provisioned, but
+	// only here is it known where they stand.
+	whole := *h
+	err := whole.compile()
+	if err == nil {
+		err = whole.Validate()
+	}
+	if err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ type Handler struct {
 	MaxCookies int `json:"max_cookies,omitempty"`
 
 	// How many octets the name and value of a stored cookie have at most.
-	// Default: 65536 (64 KiB).
+	// Default: 65536 (64 KiB), or max_session_size if that is less.
 	MaxCookieSize int64 `json:"max_cookie_size,omitempty"`
 
 	// How many octets the cookies of a session have at most. Default: 262144
@@ -196,27 +196,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 		return err
 	}
 	h.app = app.(*App)
-	h.setDefaults()
-	h.explained = new(onceByName)
-	if err := h.Cookie.canonicalize(); err != nil {
-		return fmt.Errorf("cookie: %w", err)
-	}
-	h.secure, h.cleartext = h.namings()
-	h.policy, err = policy.New(policy.Config{
-		Store:           h.Store,
-		Pass:            h.Pass,
-		Drop:            h.Drop,
-		StoreHTTPOnly:   *h.StoreHTTPOnly,
-		StoreLargerThan: max(h.StoreLargerThan, 0),
-		StoreJWT:        h.StoreJWT,
-		DropUnmatched:   h.Unmatched == optionDrop,
-
-		SessionDomain:    h.Cookie.Domain,
-		SessionCrossSite: h.Cookie.SameSite == "none",
-	})
-	if err != nil {
+	if err := h.compile(); err != nil {
 		return err
 	}
+	h.explained = new(onceByName)
+	h.secure, h.cleartext = h.namings()
 	h.config = session.Config{
 		Lifetimes: session.Lifetimes{
 			Idle:        time.Duration(h.IdleTimeout),
@@ -236,6 +220,27 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 	return metrics.register(ctx.GetMetricsRegistry())
 }
 
+// compile fills in defaults and makes of options what they mean.
+func (h *Handler) compile() (err error) {
+	h.setDefaults()
+	if err := h.Cookie.canonicalize(); err != nil {
+		return fmt.Errorf("cookie: %w", err)
+	}
+	h.policy, err = policy.New(policy.Config{
+		Store:           h.Store,
+		Pass:            h.Pass,
+		Drop:            h.Drop,
+		StoreHTTPOnly:   *h.StoreHTTPOnly,
+		StoreLargerThan: max(h.StoreLargerThan, 0),
+		StoreJWT:        h.StoreJWT,
+		DropUnmatched:   h.Unmatched == optionDrop,
+
+		SessionDomain:    h.Cookie.Domain,
+		SessionCrossSite: h.Cookie.SameSite == "none",
+	})
+	return err
+}
+
 func (h *Handler) setDefaults() {
 	setDefault(&h.Name, defaultName)
 	setDefault(&h.StoreLargerThan, defaultStoreLargerThan)
@@ -246,8 +251,8 @@ func (h *Handler) setDefaults() {
 	setDefault(&h.AbsoluteTimeout, caddy.Duration(defaultAbsoluteTimeout))
 	setDefault(&h.ProvisionalTimeout, caddy.Duration(defaultProvisionalTimeout))
 	setDefault(&h.MaxCookies, defaultMaxCookies)
-	setDefault(&h.MaxCookieSize, defaultMaxCookieSize)
 	setDefault(&h.MaxSessionSize, defaultMaxSessionSize)
+	setDefault(&h.MaxCookieSize, min(defaultMaxCookieSize, h.MaxSessionSize))
 	setDefault(&h.MaxReplaySize, defaultMaxReplaySize)
 	if h.StoreHTTPOnly == nil {
 		yes := true
@@ -287,19 +292,29 @@ func (h *Handler) Validate() error {
 	if err := checkContradictions(h.Store, h.Pass, h.Drop); err != nil {
 		return err
 	}
-	for name, d := range map[string]caddy.Duration{
-		"idle_timeout": h.IdleTimeout, "absolute_timeout": h.AbsoluteTimeout, "provisional_timeout": h.ProvisionalTimeout,
+	for _, o := range []struct {
+		name string
+		caddy.Duration
+	}{
+		{"idle_timeout", h.IdleTimeout},
+		{"absolute_timeout", h.AbsoluteTimeout},
+		{"provisional_timeout", h.ProvisionalTimeout},
 	} {
-		if d < caddy.Duration(time.Second) {
-			return fmt.Errorf("%s: %v is less than a second", name, time.Duration(d))
+		if o.Duration < caddy.Duration(time.Second) {
+			return fmt.Errorf("%s: %v is less than a second", o.name, time.Duration(o.Duration))
 		}
 	}
-	for name, n := range map[string]int64{
-		"max_cookies": int64(h.MaxCookies), "max_cookie_size": h.MaxCookieSize,
-		"max_session_size": h.MaxSessionSize, "max_replay_size": h.MaxReplaySize,
+	for _, o := range []struct {
+		name string
+		n    int64
+	}{
+		{"max_cookies", int64(h.MaxCookies)},
+		{"max_session_size", h.MaxSessionSize},
+		{"max_cookie_size", h.MaxCookieSize},
+		{"max_replay_size", h.MaxReplaySize},
 	} {
-		if n <= 0 {
-			return fmt.Errorf("%s: %d is not positive", name, n)
+		if o.n <= 0 {
+			return fmt.Errorf("%s: %d is not positive", o.name, o.n)
 		}
 	}
 	if h.MaxCookieSize > h.MaxSessionSize {
@@ -361,6 +376,9 @@ func canonicalDomain(domain string) (string, error) {
 func checkName(name string) error {
 	if len(name) > 64 {
 		return errors.New("name is longer than 64 characters")
+	}
+	if strings.HasSuffix(name, markerSuffix) {
+		return fmt.Errorf("name ends with %s, as does that of the cookie beside another session's", markerSuffix)
 	}
 	for _, c := range name {
 		if !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", c) {

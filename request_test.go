@@ -14,7 +14,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// Where there is nothing to do, the backend gets the very lines that came.
+// Where there is nothing to do, the backend gets the very line that came. Of
+// several it gets one, because backends join them in ways of their own.
 func TestUntouchedLines(t *testing.T) {
 	for name, lines := range map[string][]string{
 		"none":             nil,
@@ -28,32 +29,23 @@ func TestUntouchedLines(t *testing.T) {
 	} {
 		s := newSite(t, "store stored")
 		token := s.login("other=1; HttpOnly; Path=/elsewhere")
-		for _, also := range []string{"", token} {
-			r := get("https://example.com/", lines...)
-			if also != "" {
-				r.Header["Cookie"] = append(slices.Clone(lines), also)
+		var pieces []string
+		for piece := range strings.SplitSeq(strings.Join(lines, ";"), ";") {
+			if piece = strings.Trim(piece, " \t"); piece != "" {
+				pieces = append(pieces, piece)
 			}
-			o := s.serve(r, answers)
-			if also == "" {
-				if got := o.cookies(); !slices.Equal(got, lines) {
-					t.Errorf("%s: the backend gets %q, want %q", name, got, lines)
-				}
-				if o.seen.Header == nil || len(lines) > 0 && &o.seen.Header["Cookie"][0] != &r.Header["Cookie"][0] {
-					t.Errorf("%s: the header was copied for nothing", name)
-				}
-				continue
-			}
-			// The session cookie alone is taken out; the pieces stay as they are.
-			var pieces []string
-			for _, line := range lines {
-				for piece := range strings.SplitSeq(line, ";") {
-					if piece = strings.Trim(piece, " \t"); piece != "" {
-						pieces = append(pieces, piece)
-					}
-				}
-			}
-			o.wantCookies(strings.Join(pieces, "; "))
 		}
+		want := strings.Join(pieces, "; ")
+
+		r := get("https://example.com/", lines...)
+		o := s.serve(r, answers)
+		if len(lines) != 1 {
+			o.wantCookies(want)
+		} else if got := o.cookies(); !slices.Equal(got, lines) || &got[0] != &r.Header["Cookie"][0] {
+			t.Errorf("%s: the backend gets %q, want %q itself", name, got, lines)
+		}
+		// The session cookie alone is taken out; the pieces stay as they are.
+		s.serve(get("https://example.com/", append(lines, token)...), answers).wantCookies(want)
 	}
 }
 

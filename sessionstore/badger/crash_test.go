@@ -31,6 +31,9 @@ const (
 	crashRounds = "SESSIONSTORE_CRASH_ROUNDS"
 )
 
+// useUpFiles does it, where there is a test of it.
+var useUpFiles func()
+
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
 		fmt.Fprintln(os.Stderr, crashChild(dir))
@@ -98,7 +101,7 @@ func crashChild(dir string) error {
 		return err
 	}
 	if os.Getenv(crashFiles) != "" {
-		go useUpFiles(1024)
+		go useUpFiles()
 	}
 	errs := make(chan error)
 	for worker := range 8 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/dgraph-io/badger/v4"
@@ -17,6 +18,9 @@ const (
 	memtableLog = ".mem"
 	valueLog    = ".vlog"
 )
+
+// ownFiles are Badger's files with fixed names.
+var ownFiles = []string{badger.ManifestFilename, badger.KeyRegistryFileName, "DISCARD", "LOCK"}
 
 // filesIn returns the names of the files in dir that end in suffix, in order.
 func filesIn(dir, suffix string) ([]string, error) {
@@ -79,12 +83,19 @@ func tighten(dir string, mode fs.FileMode) error {
 	return nil
 }
 
-// protectFiles takes the rights of others on the files in dir, which Badger
+// protectFiles takes the rights of others on Badger's files in dir, which it
 // makes with those that the umask leaves. That others can not enter dir is what
 // counts, so errors do not.
 func protectFiles(dir string) {
 	names, _ := filesIn(dir, "")
 	for _, name := range names {
+		switch filepath.Ext(name) {
+		case memtableLog, valueLog, ".sst":
+		default:
+			if !slices.Contains(ownFiles, name) {
+				continue
+			}
+		}
 		path := filepath.Join(dir, name)
 		if info, err := os.Lstat(path); err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
 			os.Chmod(path, 0o600)

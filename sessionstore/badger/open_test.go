@@ -163,7 +163,7 @@ func TestDirectory(t *testing.T) {
 	}{
 		"new":              {filepath.Join(base, "a", "b", "c"), ""},
 		"empty and open":   {sub("empty", 0o777), ""},
-		"strict":           {sub("strict", 0o700, "README"), ""},
+		"closed to others": {sub("closed", 0o700), ""},
 		"pattern":          {sub("[a-z]*?", 0o700), ""},
 		"symbolic link":    {link, ""},
 		"foreign and open": {sub("foreign", 0o755, "index.html"), "holds other files"},
@@ -192,6 +192,9 @@ func TestDirectory(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if len(names) == 0 {
+				t.Error("no files")
+			}
 			for _, name := range names {
 				if got := mode(t, filepath.Join(test.dir, name)); got != 0o600 {
 					t.Errorf("%s has mode %v", name, got)
@@ -209,6 +212,23 @@ func TestDirectory(t *testing.T) {
 			}
 			s.Close()
 		})
+	}
+}
+
+// TestForeignFiles puts the store into a directory that holds other files, but
+// nobody else can enter.
+func TestForeignFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(dir, "script.sh")
+	if err := os.WriteFile(script, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	openTest(t, Options{Dir: dir})
+	if got := mode(t, script); got != 0o755 {
+		t.Errorf("a file that is not the store's has mode %v now", got)
 	}
 }
 

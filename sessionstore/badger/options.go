@@ -12,8 +12,10 @@ const DefaultMinFreeSpace = 64 << 20
 
 // Options configures a [Store].
 type Options struct {
-	// Dir is the directory of the store. It belongs to the store alone, and to
-	// one process at a time. It is created with mode 0700 if it is not there.
+	// Dir is the directory of the store, on a local file system. It belongs to
+	// the store alone, and to one process at a time. It is made with mode 0700
+	// if it is not there. Others lose their rights on an existing one if it is
+	// empty or holds a store, and it is refused otherwise.
 	Dir string
 
 	// SyncWrites puts every write on the disk before it is acknowledged.
@@ -59,12 +61,21 @@ func engineOptions(dir string, log badger.Logger) badger.Options {
 	// smaller ones also bound what has to be written when the disk is full.
 	o.MemTableSize = memTableSize
 	o.NumMemtables = 2
+
+	// With no more than four tables, Badger has no reason to compact a part of
+	// level 0 into itself. That takes a quarter of a gigabyte, and it may drop
+	// the mark of a deletion before what was deleted.
 	o.NumLevelZeroTables = 2
-	o.NumLevelZeroTablesStall = 8
+	o.NumLevelZeroTablesStall = 4
 	o.NumCompactors = 2 // one alone is refused
-	o.MaxLevels = maxLevels
 	o.CompactL0OnClose = true
 	o.NumVersionsToKeep = 1
+
+	// A compaction allocates twice the size of each table that it makes. Badger
+	// would double that size from level to level.
+	o.MaxLevels = maxLevels
+	o.BaseTableSize = 4 << 20
+	o.TableSizeMultiplier = 1
 
 	// The value log is not used, but its file is made and mapped at twice this
 	// size.

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// probeRoom does not count descriptors here, which takes a list of all.
 func probeRoom(dir string) (room, error) {
 	r := unlimited
 	var st unix.Statfs_t

@@ -25,8 +25,9 @@ const syncInterval = time.Second
 // run began are covered by it. It runs when someone waits, and a second after
 // the first commit that it has not covered.
 type syncer struct {
-	run func() error
-	log *logger
+	run     func() error
+	log     *logger
+	failing bool // in the loop only
 
 	mu      sync.Mutex
 	unsaved bool   // there are commits that no run covers
@@ -136,8 +137,19 @@ func (y *syncer) round() {
 	}
 	y.mu.Unlock()
 	close(r.done)
-	if r.err != nil {
-		y.log.get().Error("session store could not be synced to the disk", zap.Error(r.err))
+	y.report(r.err)
+}
+
+// report logs that syncs begin or cease to fail.
+func (y *syncer) report(err error) {
+	if (err != nil) == y.failing {
+		return
+	}
+	y.failing = err != nil
+	if y.failing {
+		y.log.get().Error("session store can not be synced to the disk", zap.Error(err))
+	} else {
+		y.log.get().Info("session store can be synced to the disk again")
 	}
 }
 

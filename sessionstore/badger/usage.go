@@ -16,23 +16,17 @@ import (
 type usage struct {
 	logs  int64 // write-ahead logs
 	level [maxLevels]int64
+	base  int64 // of the level that level 0 is compacted into
 }
 
 const maxLevels = 7
 
 // demand is how many bytes Badger may need before it frees any: it writes new
 // tables before it removes what they are made from. One compactor takes all of
-// level 0 with the level below, which Badger keeps near 10 MiB; another may take
-// one table with its neighbours of the level below that.
+// level 0 with all of the base level, another may take one table with its
+// neighbours of a level further down.
 func (u usage) demand() int64 {
-	n := u.logs + memTableSize + u.level[0]
-	for _, size := range u.level[1:] {
-		if size > 0 {
-			n += min(size, 4*memTableSize)
-			break
-		}
-	}
-	return n + min(u.total()/16, 64<<20)
+	return u.logs + memTableSize + u.level[0] + u.base + min(u.total()/16, 64<<20)
 }
 
 func (u usage) total() (n int64) {
@@ -47,6 +41,9 @@ func usageOf(db *badger.DB) usage {
 	u := usage{logs: 3 * memTableSize}
 	for _, l := range db.Levels() {
 		u.level[l.Level] = l.Size
+		if l.IsBaseLevel {
+			u.base = l.Size
+		}
 	}
 	return u
 }
@@ -69,6 +66,16 @@ func usageIn(dir string, o badger.Options) (usage, error) {
 	for id, t := range manifest.Tables {
 		if info, err := os.Stat(table.NewFilename(id, dir)); err == nil {
 			u.level[t.Level] += info.Size()
+		}
+	}
+	// The base level is the first that holds anything, or an empty one above
+	// it: certainly so above a last level that is larger than a base level is.
+	for i, size := range u.level[1:] {
+		if size > 0 {
+			if i+1 < maxLevels-1 || size < o.BaseLevelSize {
+				u.base = size
+			}
+			break
 		}
 	}
 	logs, err := filesIn(dir, memtableLog)

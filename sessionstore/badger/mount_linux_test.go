@@ -1,5 +1,3 @@
-//go:build linux
-
 package badger
 
 import (
@@ -65,40 +63,4 @@ func TestFullExt4(t *testing.T) {
 	t.Parallel()
 	dir, _ := mountExt4(t, "140M")
 	testFullDisk(t, dir)
-}
-
-// useUpFiles opens files up to the limit, a thousand in a second, lets some
-// come and go for a while, and closes them.
-func useUpFiles(limit uint64) {
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
-		panic(err)
-	}
-	for {
-		var open []*os.File
-		for failures := 0; failures < 2000; time.Sleep(time.Millisecond) {
-			f, err := os.Open(os.DevNull)
-			if err == nil {
-				open = append(open, f)
-				continue
-			}
-			if failures++; failures%2 == 0 {
-				open[0].Close()
-				open = open[1:]
-			}
-		}
-		for _, f := range open {
-			f.Close()
-		}
-	}
-}
-
-// TestDescriptors uses up the file descriptors of a process that writes.
-func TestDescriptors(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	log := make(crashLog)
-	log.runChild(t, dir, 0, 4*time.Second, crashFiles+"=1")
-	s := openTest(t, Options{Dir: dir})
-	log.verify(t, s, func(time.Time, bool) bool { return true })
-	t.Logf("%d keys", len(log))
 }

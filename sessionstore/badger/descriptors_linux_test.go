@@ -1,0 +1,47 @@
+package badger
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() { useUpFiles = func() { openUpTo(1024) } }
+
+// openUpTo opens files up to the limit, a thousand in a second, lets some
+// come and go for a while, and closes them.
+func openUpTo(limit uint64) {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+		panic(err)
+	}
+	for {
+		var open []*os.File
+		for failures := 0; failures < 2000; time.Sleep(time.Millisecond) {
+			f, err := os.Open(os.DevNull)
+			if err == nil {
+				open = append(open, f)
+				continue
+			}
+			if failures++; failures%2 == 0 {
+				open[0].Close()
+				open = open[1:]
+			}
+		}
+		for _, f := range open {
+			f.Close()
+		}
+	}
+}
+
+// TestDescriptors uses up the file descriptors of a process that writes.
+func TestDescriptors(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	log := make(crashLog)
+	log.runChild(t, dir, 0, 4*time.Second, crashFiles+"=1")
+	s := openTest(t, Options{Dir: dir})
+	log.verify(t, s, func(time.Time, bool) bool { return true })
+	t.Logf("%d keys", len(log))
+}

@@ -63,7 +63,9 @@ func (x *exchange) judge(lines []string) (j judgement) {
 	}
 	jar := x.jar()
 	j.mutations = removeOrphans(cookies, jar)
-	for i, v := range x.h.policy.Judge(cookies, jar, x.browser.Host) {
+	verdicts := x.h.policy.Judge(cookies, jar, x.browser.Host)
+	keepTogether(cookies, verdicts, now)
+	for i, v := range verdicts {
 		c := &cookies[i]
 		metrics.cookies.WithLabelValues(v.Action.String()).Inc()
 		switch v.Action {
@@ -101,6 +103,25 @@ func (x *exchange) judge(lines []string) (j judgement) {
 		}
 	}
 	return j
+}
+
+// keepTogether lets all lines of a name go where one goes that stores it: what
+// one response says twice is one cookie to a browser.
+func keepTogether(cookies []cookie.SetCookie, verdicts []policy.Verdict, now time.Time) {
+	var stored map[string]bool
+	for i := range verdicts {
+		if len(verdicts) > 1 && verdicts[i].Action == policy.Store && !cookies[i].Expired(now) {
+			if stored == nil {
+				stored = make(map[string]bool)
+			}
+			stored[cookies[i].Name] = true
+		}
+	}
+	for i := range verdicts {
+		if stored[cookies[i].Name] && verdicts[i].Reason != policy.ByRule {
+			verdicts[i] = policy.Verdict{Action: policy.Store, Reason: policy.Held}
+		}
+	}
 }
 
 // removeOrphans removes the chunks that a longer value had and that a shorter

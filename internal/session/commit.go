@@ -70,7 +70,7 @@ func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, 
 	select {
 	case <-ch.settled:
 		if ch.err == nil {
-			m.noteUse(ctx, &ch.result, c)
+			m.noteUse(ctx, ch)
 		}
 		return ch.result, ch.err
 	case <-timeout.C:
@@ -81,13 +81,13 @@ func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, 
 
 // noteUse touches a session to which a response changed nothing: many set the
 // same cookie every time. Nothing is lost if that fails but some idle time.
-func (m *Manager) noteUse(ctx context.Context, r *Result, c *Config) {
+func (m *Manager) noteUse(ctx context.Context, ch *change) {
 	now := time.Now()
-	if !r.Session.touchDue(&c.Lifetimes, now) {
+	if !ch.result.Session.touchDue(&ch.config.Lifetimes, now) {
 		return
 	}
-	if touched, err := m.touch(ctx, r.Session, c, now); err == nil {
-		r.Session = touched
+	if touched, err := m.touch(ctx, ch.token, ch.scope, ch.result.Session, ch.config, now); err == nil {
+		ch.result.Session = touched
 	}
 }
 
@@ -145,6 +145,10 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 		}
 		now := time.Now()
 		if current.over(&last.config.Lifetimes, now) {
+			// A slow response has seen a state that was extended since.
+			if reread = !certain; reread {
+				continue
+			}
 			return ErrNoSession
 		}
 		d := draftOf(current)

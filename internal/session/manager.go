@@ -151,38 +151,6 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 	return got.asUsed(u, &c.Lifetimes, now), nil
 }
 
-// Move returns the session that t names in scope to, into which it is moved if
-// it is still in scope from. The record there is written first and can be
-// written once, so that parallel requests agree on it.
-func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *Config) (*Session, error) {
-	moved, err := m.Load(ctx, t, to, u, c)
-	if !errors.Is(err, ErrNoSession) {
-		return moved, err
-	}
-	old, err := m.Load(ctx, t, from, u, c)
-	if err != nil {
-		return nil, err
-	}
-	now := time.Now()
-	name := t.lookup(to)
-	h := old.header
-	h.scope = t.key.scopeID(to)
-	next, value, err := m.sealed(t, to, name, h, draftOf(old), c, now)
-	if err != nil {
-		return nil, err
-	}
-	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
-	defer cancel()
-	_, err = m.store.CompareAndSwap(wctx, name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
-	if err != nil && !errors.Is(err, sessionstore.ErrConflict) {
-		return nil, fmt.Errorf("moving a session: %w", err)
-	}
-	if err := m.End(ctx, old); err != nil {
-		return nil, err
-	}
-	return m.Load(ctx, t, to, u, c)
-}
-
 // fetch reads a session from the store, into the cache if there is one.
 func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -327,11 +295,11 @@ func (m *Manager) Keep(ctx context.Context, t *Token, s Scope, seen *Session, u 
 	if !seen.touchDue(&c.Lifetimes, now) {
 		return Result{Session: seen}, nil
 	}
-	touched, err := m.touch(ctx, seen, c, now)
+	touched, err := m.touch(ctx, t, s, seen, c, now)
 	return Result{Session: touched}, err
 }
 
-func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.Time) (*Session, error) {
+func (m *Manager) touch(ctx context.Context, t *Token, s Scope, seen *Session, c *Config, now time.Time) (*Session, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	unlock, err := m.lock(ctx, seen.name)
@@ -339,26 +307,37 @@ func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.
 		return seen, err
 	}
 	defer unlock()
+	current := seen
 	if cached := m.cache.get(seen.name); cached != nil {
-		if !cached.touchDue(&c.Lifetimes, now) {
-			return cached, nil // another request was first
+		current = cached
+	}
+	for range 2 {
+		if !current.touchDue(&c.Lifetimes, now) {
+			return current, nil // another request was first
 		}
-		seen = cached
+		expires := expiry(&current.header, current.jar, &c.Lifetimes, now)
+		err := m.store.Touch(ctx, current.name.storeKey(), current.version, now, expires.Sub(now))
+		switch {
+		case err == nil:
+			next := &Session{
+				name: current.name, header: current.header, body: current.body, version: current.version,
+				lastSeen: now, expires: expires,
+			}
+			m.cache.put(next)
+			return next, nil
+		case errors.Is(err, sessionstore.ErrNotFound):
+			m.cache.remove(seen.name)
+			return seen, ErrNoSession
+		case !errors.Is(err, sessionstore.ErrConflict):
+			return seen, fmt.Errorf("touching a session: %w", err)
+		}
+		// It was written while the backend worked, which may have taken long.
+		m.cache.remove(seen.name)
+		if current, err = m.read(ctx, t, s, seen.name); err != nil {
+			return seen, err
+		}
 	}
-	expires := expiry(&seen.header, seen.jar, &c.Lifetimes, now)
-	err = m.store.Touch(ctx, seen.name.storeKey(), seen.version, now, expires.Sub(now))
-	if errors.Is(err, sessionstore.ErrConflict) || errors.Is(err, sessionstore.ErrNotFound) {
-		return seen, nil // it was written, or ended, a moment ago
-	}
-	if err != nil {
-		return seen, fmt.Errorf("touching a session: %w", err)
-	}
-	next := &Session{
-		name: seen.name, header: seen.header, body: seen.body, version: seen.version,
-		lastSeen: now, expires: expires,
-	}
-	m.cache.put(next)
-	return next, nil
+	return current, nil // it is in use
 }
 
 // End removes a session. What was committed to it is gone, and later commits

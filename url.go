@@ -21,13 +21,18 @@ func stripURL(r *http.Request, jar *cookie.Jar) {
 	if len(ids) == 0 || !strings.ContainsAny(r.URL.Path, ";") && r.URL.RawQuery == "" {
 		return
 	}
-	u := *r.URL
-	u.Path, u.RawPath = stripPath(u.Path, ids), stripPath(u.RawPath, ids)
-	u.RawQuery = stripQuery(u.RawQuery, ids)
-	if u.Path != r.URL.Path || u.RawQuery != r.URL.RawQuery {
-		r.URL = &u
-		r.RequestURI = u.RequestURI()
+	path := r.URL.EscapedPath()
+	stripped, query := stripPath(path, ids), stripQuery(r.URL.RawQuery, ids)
+	if stripped == path && query == r.URL.RawQuery {
+		return
 	}
+	u := *r.URL
+	u.RawQuery = query
+	if decoded, err := url.PathUnescape(stripped); err == nil && stripped != path {
+		u.Path, u.RawPath = decoded, stripped
+	}
+	r.URL = &u
+	r.RequestURI = u.RequestURI()
 }
 
 // stripLocation does the same to where a response redirects.
@@ -74,24 +79,60 @@ func urlNames(jar *cookie.Jar) (ids []string) {
 	return ids
 }
 
-// stripPath removes path parameters (RFC 3986 section 3.3) of these names,
-// without regard to case: the cookie JSESSIONID is ;jsessionid= in a path.
+// pathName is the one name that occurs as a path parameter (RFC 3986 section
+// 3.3). Servlet containers know it as jsessionid, and do not regard parameters
+// when they look for what a path means. For other servers ;a=b is part of a
+// name, and a path without it another one, perhaps one that is protected.
+const pathName = "JSESSIONID"
+
+// stripPath removes path parameters of that name. It works on the path as it is
+// written, so that nothing else is encoded in another way afterwards.
 func stripPath(path string, ids []string) string {
-	if strings.IndexByte(path, ';') < 0 {
+	if !named(pathName, ids) {
 		return path
 	}
 	var b strings.Builder
+	segment := 0 // where in b the present one begins
 	for path != "" {
-		end := strings.IndexAny(path[1:], ";/") + 1
-		if end == 0 {
-			end = len(path)
+		mark := semicolon(path)
+		end := max(mark, 1)
+		for end < len(path) && path[end] != '/' && semicolon(path[end:]) == 0 {
+			end++
 		}
-		if part := path[:end]; part[0] != ';' || !named(part[1:], ids) {
-			b.WriteString(part)
-		}
+		part := path[:end]
 		path = path[end:]
+		switch {
+		case mark == 0 || !named(part[mark:], []string{pathName}):
+			if part[0] == '/' {
+				segment = b.Len() + 1
+			}
+			b.WriteString(part)
+		case becomesDots(b.String()[segment:], path):
+			b.WriteByte(';')
+		}
 	}
 	return b.String()
+}
+
+// semicolon returns the length of the semicolon that a path begins with, which
+// servers may have decoded before they look for parameters; 0 for none.
+func semicolon(path string) int {
+	switch {
+	case strings.HasPrefix(path, ";"):
+		return len(";")
+	case len(path) >= len("%3B") && strings.EqualFold(path[:len("%3B")], "%3B"):
+		return len("%3B")
+	}
+	return 0
+}
+
+// becomesDots reports whether a segment, without the parameter that stood
+// behind it, would be one that is resolved: "..", "." or, in between, none.
+func becomesDots(segment, rest string) bool {
+	if unescaped, err := url.PathUnescape(segment); err == nil {
+		segment = unescaped
+	}
+	return segment == ".." || segment == "." || segment == "" && strings.HasPrefix(rest, "/")
 }
 
 // stripQuery removes parameters of these names.
@@ -112,13 +153,13 @@ func stripQuery(query string, ids []string) string {
 	return strings.Join(kept, "&")
 }
 
+// named reports whether a parameter has one of these names, in any spelling
+// that a server may take for it: the cookie JSESSIONID is ;jsessionid= in a path.
 func named(parameter string, ids []string) bool {
 	name, _, _ := strings.Cut(parameter, "=")
-	if unescaped, err := url.QueryUnescape(name); err == nil {
-		name = unescaped
-	}
+	canonical := policy.Canonical(name)
 	for _, id := range ids {
-		if strings.EqualFold(name, id) {
+		if canonical == policy.Canonical(id) {
 			return true
 		}
 	}

@@ -61,7 +61,7 @@ func TestCompare(t *testing.T) {
 	if got := r.verdict(c.ratio); got != "at most 1.10: met" {
 		t.Errorf("verdict: %q", got)
 	}
-	if got := r.verdict(1.106); got != "at most 1.10: NOT MET" {
+	if got := r.verdict(1.101); got != "at most 1.10: NOT MET" {
 		t.Errorf("verdict: %q", got)
 	}
 }

@@ -59,25 +59,37 @@ func (c *cleaner) loop() {
 	defer close(c.stopped)
 	ticker := time.NewTicker(cleanCheck)
 	defer ticker.Stop()
-	due := time.Now().Add(cleanFirst)
-	var before int64
+	next := schedule{due: time.Now().Add(cleanFirst)}
 	for {
 		select {
 		case <-c.quit:
 			return
 		case <-ticker.C:
 		}
-		written := c.written.Load()
-		quiet := written-before < quietBytes
-		before = written
-		if !quiet || time.Now().Before(due) {
+		if !next.now(time.Now(), c.written.Load()) {
 			continue
 		}
-		due = time.Now().Add(cleanEvery)
 		if err := c.clean(); err != nil && !errors.Is(err, errQuit) {
 			c.store.log.get().Warn("session store could not be cleaned of old data", zap.Error(err))
 		}
 	}
+}
+
+// schedule says when to clean.
+type schedule struct {
+	due     time.Time
+	written int64 // at the last check
+}
+
+// now reports whether it is time to, at a check when so much was written.
+func (s *schedule) now(now time.Time, written int64) bool {
+	quiet := written-s.written < quietBytes
+	s.written = written
+	if !quiet || now.Before(s.due) {
+		return false
+	}
+	s.due = now.Add(cleanEvery)
+	return true
 }
 
 var errQuit = errors.New("store is closing")
@@ -126,11 +138,10 @@ func (c *cleaner) waitForLevel0() error {
 // when the memtable is full: so it is filled. The filler spans all keys, so the
 // compaction of its table rewrites all tables below.
 func (c *cleaner) rotate() error {
-	logs, err := c.wal.logs()
+	full, err := c.wal.active()
 	if err != nil {
 		return err
 	}
-	active := logs[len(logs)-1]
 	if err := c.fill(lastFiller, 0); err != nil {
 		return err
 	}
@@ -138,12 +149,12 @@ func (c *cleaner) rotate() error {
 		if err := c.fill(firstFiller, fillerSize); err != nil {
 			return err
 		}
-		logs, err := c.wal.logs()
+		active, err := c.wal.active()
 		if err != nil {
 			return err
 		}
-		if newest := logs[len(logs)-1]; newest != active {
-			return c.wal.waitUntilOldest(newest)
+		if active != full {
+			return c.wal.waitUntilOldest(active)
 		}
 	}
 }

@@ -78,3 +78,24 @@ func TestCleanRemovesData(t *testing.T) {
 		t.Error("a deleted record is back")
 	}
 }
+
+func TestCleanSchedule(t *testing.T) {
+	start := time.Unix(1e9, 0)
+	s := schedule{due: start.Add(cleanFirst)}
+	for _, step := range []struct {
+		after   time.Duration
+		written int64
+		want    bool
+	}{
+		{cleanFirst - 1, 0, false},
+		{cleanFirst, 10 << 20, false}, // busy
+		{cleanFirst + 1, 10<<20 + 1, true},
+		{cleanFirst + 2, 10<<20 + 1, false},
+		{cleanFirst + cleanEvery, 10<<20 + 1, false},
+		{cleanFirst + cleanEvery + 1, 10<<20 + 1, true}, // nothing written, but it may have expired
+	} {
+		if got := s.now(start.Add(step.after), step.written); got != step.want {
+			t.Errorf("after %v: %v", step.after, got)
+		}
+	}
+}

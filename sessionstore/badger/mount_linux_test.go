@@ -1,17 +1,28 @@
+//go:build mount
+
+// The tests of this file mount file systems, which takes root:
+//
+//	go test -tags mount ./sessionstore/badger
+
 package badger
 
 import (
+	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/serversession/caddy-server-session/sessionstore"
 )
 
-// mountExt4 mounts a new ext4 file system, or skips the test where that can not
-// be done.
+// mountExt4 mounts a new ext4 file system.
 func mountExt4(t *testing.T, size string) (dir string, remount func()) {
 	image := filepath.Join(t.TempDir(), "image")
 	command(t, "truncate", "-s", size, image)
@@ -26,9 +37,6 @@ func mountTmpfs(t *testing.T, size string) (dir string) {
 
 func mount(t *testing.T, args ...string) (dir string, remount func()) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("mounting a file system takes root")
-	}
 	dir = t.TempDir()
 	unmount := func() {
 		for range 100 {
@@ -50,7 +58,7 @@ func mount(t *testing.T, args ...string) (dir string, remount func()) {
 func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		t.Skipf("no file system to test on: %s: %v: %s", name, err, out)
+		t.Fatalf("%s: %v: %s", name, err, out)
 	}
 }
 
@@ -63,4 +71,114 @@ func TestFullExt4(t *testing.T) {
 	t.Parallel()
 	dir, _ := mountExt4(t, "140M")
 	testFullDisk(t, dir)
+}
+
+// fillFile grows a file until stop is closed or the disk is full.
+func fillFile(t *testing.T, path string, step int, pause time.Duration, stop <-chan struct{}) {
+	f, err := os.Create(path)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	defer f.Close()
+	chunk := make([]byte, step)
+	for {
+		select {
+		case <-stop:
+			return
+		case <-time.After(pause):
+		}
+		if _, err := f.Write(chunk); err != nil {
+			return
+		}
+	}
+}
+
+// testFullDisk writes to a store on a small file system until it is full, by
+// the store itself and then by others: the process must survive, and what was
+// acknowledged be there.
+func testFullDisk(t *testing.T, mnt string) {
+	dir := filepath.Join(mnt, "store")
+	s, err := Open(t.Context(), Options{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { s.Close() }()
+	stored := make(map[string]sessionstore.Version)
+	var mu sync.Mutex
+	write := func(until time.Duration) (refused int) {
+		ctx, cancel := context.WithTimeout(t.Context(), until)
+		defer cancel()
+		var group sync.WaitGroup
+		var no atomic.Int64
+		for range 4 {
+			group.Go(func() {
+				for ctx.Err() == nil {
+					key := newVersion().String()
+					v, err := s.CompareAndSwap(ctx, key, sessionstore.Version{}, make([]byte, 16<<10), time.Hour)
+					switch {
+					case err == nil:
+						mu.Lock()
+						stored[key] = v
+						mu.Unlock()
+					case errors.Is(err, sessionstore.ErrNoSpace):
+						no.Add(1)
+						time.Sleep(time.Millisecond)
+					case ctx.Err() == nil:
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
+		return int(no.Load())
+	}
+	verify := func() {
+		t.Helper()
+		for key, v := range stored {
+			if r, err := s.Get(t.Context(), key); err != nil || r.Version != v {
+				t.Fatalf("an acknowledged record: %v, %v", r.Version, err)
+			}
+		}
+	}
+	for slices := 0; write(200*time.Millisecond) == 0; slices++ {
+		if slices == 100 {
+			t.Fatal("the store is never full")
+		}
+	}
+	verify()
+
+	stop := make(chan struct{})
+	var filler sync.WaitGroup
+	ballast := filepath.Join(mnt, "ballast")
+	filler.Go(func() { fillFile(t, ballast, 1<<20, 5*time.Millisecond, stop) })
+	write(time.Second)
+	close(stop)
+	filler.Wait()
+	verify()
+	t.Logf("%d records, full", len(stored))
+
+	full := len(stored)
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(pollInterval + 50*time.Millisecond)
+	for key := range stored {
+		if len(stored) < full*3/4 {
+			break
+		}
+		delete(stored, key)
+		if err := s.Delete(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verify()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = Open(t.Context(), Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	verify()
 }

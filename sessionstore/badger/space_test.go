@@ -1,11 +1,8 @@
 package badger
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -169,114 +166,4 @@ func TestBurst(t *testing.T) {
 	if n := admitted >> 20; n > 36 {
 		t.Errorf("%d MiB were admitted with 36 to spare", n)
 	}
-}
-
-// fillFile grows a file until stop is closed or the disk is full.
-func fillFile(t *testing.T, path string, step int, pause time.Duration, stop <-chan struct{}) {
-	f, err := os.Create(path)
-	if err != nil {
-		t.Error(err)
-		return
-	}
-	defer f.Close()
-	chunk := make([]byte, step)
-	for {
-		select {
-		case <-stop:
-			return
-		case <-time.After(pause):
-		}
-		if _, err := f.Write(chunk); err != nil {
-			return
-		}
-	}
-}
-
-// testFullDisk writes to a store on a small file system until it is full, by
-// the store itself and then by others: the process must survive, and what was
-// acknowledged be there.
-func testFullDisk(t *testing.T, mnt string) {
-	dir := filepath.Join(mnt, "store")
-	s, err := Open(t.Context(), Options{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { s.Close() }()
-	stored := make(map[string]sessionstore.Version)
-	var mu sync.Mutex
-	write := func(until time.Duration) (refused int) {
-		ctx, cancel := context.WithTimeout(t.Context(), until)
-		defer cancel()
-		var group sync.WaitGroup
-		var no atomic.Int64
-		for range 4 {
-			group.Go(func() {
-				for ctx.Err() == nil {
-					key := newVersion().String()
-					v, err := s.CompareAndSwap(ctx, key, sessionstore.Version{}, make([]byte, 16<<10), time.Hour)
-					switch {
-					case err == nil:
-						mu.Lock()
-						stored[key] = v
-						mu.Unlock()
-					case errors.Is(err, sessionstore.ErrNoSpace):
-						no.Add(1)
-						time.Sleep(time.Millisecond)
-					case ctx.Err() == nil:
-						t.Error(err)
-						return
-					}
-				}
-			})
-		}
-		group.Wait()
-		return int(no.Load())
-	}
-	verify := func() {
-		t.Helper()
-		for key, v := range stored {
-			if r, err := s.Get(t.Context(), key); err != nil || r.Version != v {
-				t.Fatalf("an acknowledged record: %v, %v", r.Version, err)
-			}
-		}
-	}
-	for slices := 0; write(200*time.Millisecond) == 0; slices++ {
-		if slices == 100 {
-			t.Fatal("the store is never full")
-		}
-	}
-	verify()
-
-	stop := make(chan struct{})
-	var filler sync.WaitGroup
-	ballast := filepath.Join(mnt, "ballast")
-	filler.Go(func() { fillFile(t, ballast, 1<<20, 5*time.Millisecond, stop) })
-	write(time.Second)
-	close(stop)
-	filler.Wait()
-	verify()
-	t.Logf("%d records, full", len(stored))
-
-	full := len(stored)
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(pollInterval + 50*time.Millisecond)
-	for key := range stored {
-		if len(stored) < full*3/4 {
-			break
-		}
-		delete(stored, key)
-		if err := s.Delete(t.Context(), key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	verify()
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if s, err = Open(t.Context(), Options{Dir: dir}); err != nil {
-		t.Fatal(err)
-	}
-	verify()
 }

@@ -250,29 +250,42 @@ func (w *walSync) waitForFlush() error {
 	if err := w.db.Sync(); err != nil {
 		return err
 	}
-	logs, err := w.logs()
-	if err != nil || len(logs) == 0 {
+	active, err := w.active()
+	if err != nil {
 		return err
 	}
-	return w.waitUntilOldest(logs[len(logs)-1])
+	return w.waitUntilOldest(active)
 }
 
 // waitUntilOldest waits until all logs older than this one were flushed.
 func (w *walSync) waitUntilOldest(name string) error {
 	for {
 		logs, err := w.logs()
-		if err != nil || len(logs) == 0 || compareLogs(logs[0], name) >= 0 {
+		if err != nil || compareLogs(logs[0], name) >= 0 {
 			return err
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// logs returns the names of the write-ahead logs, oldest first.
+// logs returns the names of the write-ahead logs, oldest first. There is at
+// least the one that is written to.
 func (w *walSync) logs() ([]string, error) {
 	names, err := filesIn(w.dir, memtableLog)
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("%s holds no log", w.dir)
+	}
 	slices.SortFunc(names, compareLogs)
 	return names, err
+}
+
+// active returns the name of the log that is written to.
+func (w *walSync) active() (string, error) {
+	logs, err := w.logs()
+	if err != nil {
+		return "", err
+	}
+	return logs[len(logs)-1], nil
 }
 
 // compareLogs compares the numbers that are the names. They have five digits

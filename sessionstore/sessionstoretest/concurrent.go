@@ -1,6 +1,7 @@
 package sessionstoretest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -60,6 +61,57 @@ func (s subject) increment(key string) error {
 			return err
 		}
 	}
+}
+
+// testReadsAreWhole reads while others write: a value and its version belong
+// together.
+func testReadsAreWhole(t *testing.T, s subject) {
+	key := s.key()
+	value := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 1000+i) }
+	v := s.create(key, value(0), time.Hour)
+	written := map[sessionstore.Version]int{v: 0}
+	var mu sync.Mutex // held for a write, so that readers find its version
+	var writer, readers sync.WaitGroup
+	stop := make(chan struct{})
+	writer.Go(func() {
+		for i := 1; i < 100; i++ {
+			mu.Lock()
+			next, err := s.CompareAndSwap(s.ctx, key, v, value(i), time.Hour)
+			v = next
+			written[v] = i
+			mu.Unlock()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				r, err := s.Get(s.ctx, key)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				i, ok := written[r.Version]
+				mu.Unlock()
+				if !ok || !bytes.Equal(r.Value, value(i)) {
+					t.Errorf("version %v, which was %d, has the value %q", r.Version, i, clip(r.Value))
+					return
+				}
+			}
+		})
+	}
+	writer.Wait()
+	close(stop)
+	readers.Wait()
 }
 
 func testCreateConcurrent(t *testing.T, s subject) {
@@ -175,7 +227,11 @@ func testCloseConcurrent(t *testing.T, s subject) {
 		})
 	}
 	for range 16 {
-		<-busy
+		select {
+		case <-busy:
+		case <-time.After(30 * time.Second):
+			t.Fatal("nothing is done")
+		}
 	}
 	closed := make(chan error, 2)
 	for range 2 {

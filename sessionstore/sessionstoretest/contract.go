@@ -213,7 +213,7 @@ func testOwnership(t *testing.T, s subject) {
 
 	// A value that was read stays what it was.
 	first = s.get(key)
-	v = s.swap(key, v, []byte("replaced"), time.Hour)
+	s.swap(key, v, []byte("replaced"), time.Hour)
 	s.must(s.Delete(s.ctx, key))
 	s.create(key, []byte("recreate"), time.Hour)
 	if string(first.Value) != "original" {
@@ -227,7 +227,8 @@ func testTooLarge(t *testing.T, s subject) {
 	huge := make([]byte, 64<<20)
 	_, err := s.CompareAndSwap(s.ctx, key, v, huge, time.Hour)
 	if err == nil {
-		t.Skip("the store has room for 64 MiB")
+		s.must(s.Delete(s.ctx, key))
+		return // the store has room for it
 	}
 	s.is(err, sessionstore.ErrTooLarge)
 	s.holds(key, []byte("small"), v)

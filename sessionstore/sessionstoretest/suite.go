@@ -57,6 +57,7 @@ func Run(t *testing.T, open func(t *testing.T) sessionstore.Store) {
 		{"IterateWhileWriting", testIterateWhileWriting},
 		{"CountersConcurrent", testCountersConcurrent},
 		{"CreateConcurrent", testCreateConcurrent},
+		{"ReadsAreWhole", testReadsAreWhole},
 		{"ReadYourWrites", testReadYourWrites},
 		{"Model", testModel},
 		{"Closed", testClosed},

@@ -75,7 +75,7 @@ func findTomcat(version string) (string, error) {
 		}
 	}
 	var jars []string
-	for _, jar := range []string{"coyote", "util", "juli", "servlet-api"} {
+	for _, jar := range []string{"catalina", "coyote", "util", "util-scan", "juli", "servlet-api", "annotations-api", "jaspic-api", "el-api", "jsp-api", "jni", "api"} {
 		path := filepath.Join("/usr/share/java", version+"-"+jar+".jar")
 		if _, err := os.Stat(path); err != nil {
 			return "", err

@@ -53,9 +53,10 @@ type App struct {
 type lease struct {
 	manager atomic.Pointer[session.Manager] // nil until acquired
 
-	mu   sync.Mutex // protects what follows
-	open *openStore // nil until acquired, and after Cleanup
-	key  string     // under which open was acquired
+	mu       sync.Mutex // protects what follows
+	open     *openStore // nil until acquired, and after Cleanup
+	key      string     // under which open was acquired
+	released bool       // by Cleanup; nothing is acquired any more
 }
 
 // StoreProvider is what a module in the namespace `server_session.stores`
@@ -130,6 +131,7 @@ func (a *App) Cleanup() error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.released = true
 	if l.open == nil {
 		return nil
 	}
@@ -150,6 +152,11 @@ func (a *App) manager() (*session.Manager, error) {
 	defer l.mu.Unlock()
 	if m := l.manager.Load(); m != nil {
 		return m, nil
+	}
+	if l.released {
+		// A request of a configuration that failed to load: nobody would
+		// release what it acquires.
+		return nil, errReleased
 	}
 	ring, err := a.loadKeyFile()
 	if err != nil {
@@ -173,6 +180,8 @@ func (a *App) manager() (*session.Manager, error) {
 	l.manager.Store(open.manager)
 	return open.manager, nil
 }
+
+var errReleased = errors.New("the configuration of this request is gone")
 
 // openTimeout bounds the opening of a store; Badger may have to replay a log.
 const openTimeout = 2 * time.Minute

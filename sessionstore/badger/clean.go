@@ -66,13 +66,22 @@ func (c *cleaner) loop() {
 			return
 		case <-ticker.C:
 		}
-		if !next.now(time.Now(), c.written.Load()) {
-			continue
+		err := c.replaceLog()
+		if err == nil && next.now(time.Now(), c.written.Load()) {
+			err = c.clean()
 		}
-		if err := c.clean(); err != nil && !errors.Is(err, errQuit) {
-			c.store.log.get().Warn("session store could not be cleaned of old data", zap.Error(err))
+		if err != nil && !errors.Is(err, errQuit) {
+			c.store.log.get().Warn("session store could not be cleaned", zap.Error(err))
 		}
 	}
+}
+
+// replaceLog makes Badger flush a log that could not be synced to the disk.
+func (c *cleaner) replaceLog() error {
+	if !c.wal.distrusted.Load() {
+		return nil
+	}
+	return c.rotate()
 }
 
 // schedule says when to clean.

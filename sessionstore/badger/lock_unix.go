@@ -4,6 +4,7 @@ package badger
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +20,9 @@ func lockDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = errBusy
+			return nil, errBusy
 		}
-		return nil, err
+		return nil, fmt.Errorf("lock %q: %w", dir, err)
 	}
 	return func() { f.Close() }, nil
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,6 +60,23 @@ func command(t *testing.T, name string, args ...string) {
 	t.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v: %s", name, err, out)
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	mnt := mountTmpfs(t, "200m")
+	dir := filepath.Join(mnt, "store")
+	for _, existing := range []bool{false, true} {
+		if existing {
+			openTest(t, Options{Dir: dir}).Close()
+		}
+		command(t, "mount", "-o", "remount,ro", mnt)
+		_, err := Open(t.Context(), Options{Dir: dir})
+		if !errors.Is(err, unix.EROFS) && (err == nil || !strings.Contains(err.Error(), "read-only file system")) {
+			t.Errorf("error is %v", err)
+		}
+		t.Log(err)
+		command(t, "mount", "-o", "remount,rw", mnt)
 	}
 }
 

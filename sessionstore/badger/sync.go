@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -173,12 +175,14 @@ type walSync struct {
 	dir   string
 	fsync func(*os.File) error
 
-	known  map[string]bool // the logs at the end of the last run
-	failed map[string]bool // logs that could not be synced once
+	known  map[string]bool  // the logs at the end of the last run
+	failed map[string]error // logs that could not be synced once
+
+	distrusted atomic.Bool // there are such logs
 }
 
 func newWALSync(db *badger.DB, dir string) *walSync {
-	return &walSync{db: db, dir: dir, fsync: (*os.File).Sync, failed: make(map[string]bool)}
+	return &walSync{db: db, dir: dir, fsync: (*os.File).Sync, failed: make(map[string]error)}
 }
 
 func (w *walSync) run() error {
@@ -200,27 +204,18 @@ func (w *walSync) syncFiles() error {
 	var errs []error
 	for _, name := range names {
 		err := w.syncFile(name)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		if errors.Is(err, fs.ErrNotExist) {
 			changed = true
 			continue
-		case err != nil:
-			w.failed[name] = true
+		}
+		if err != nil {
 			errs = append(errs, err)
-		case w.failed[name]:
-			// After a failure the kernel may report success without having
-			// written the pages that failed. The log can be trusted no more,
-			// but its memtable can: it takes until that has been flushed.
-			errs = append(errs, fmt.Errorf("sync %s: failed before", name))
 		}
 		changed = changed || !w.known[name]
 		known[name] = true
 	}
-	for name := range w.failed {
-		if !known[name] {
-			delete(w.failed, name)
-		}
-	}
+	maps.DeleteFunc(w.failed, func(name string, _ error) bool { return !known[name] })
+	w.distrusted.Store(len(w.failed) > 0)
 	if changed {
 		protectFiles(w.dir)
 		if err := w.syncFile("."); err != nil {
@@ -235,13 +230,25 @@ func (w *walSync) syncFiles() error {
 	return nil
 }
 
+// syncFile fails for good once a sync has: the kernel may report success the
+// next time without having written the pages that failed. Then the log can be
+// trusted no more, only the table that its memtable is flushed to.
 func (w *walSync) syncFile(name string) error {
+	if err := w.failed[name]; err != nil {
+		return err
+	}
 	f, err := os.Open(filepath.Join(w.dir, name))
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return w.fsync(f)
+	if err := w.fsync(f); err != nil {
+		if name != "." {
+			w.failed[name] = err
+		}
+		return err
+	}
+	return nil
 }
 
 // waitForFlush does it without that: it syncs the active log and waits until

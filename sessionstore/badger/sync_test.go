@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -275,10 +276,20 @@ func TestSyncFiles(t *testing.T) {
 	broken = "00002.mem"
 	check(false, "00002.mem")
 	broken = ""
-	check(false, "00002.mem", ".")
+	check(false, ".")
 	touch("00003.mem")
-	check(false, "00002.mem", "00003.mem", ".")
+	check(false, "00003.mem", ".")
 	remove("00002.mem")
+	check(true, "00003.mem", ".")
+
+	// One that could not be opened is.
+	remove("00003.mem")
+	if err := os.Symlink("00003.mem", filepath.Join(dir, "00003.mem")); err != nil {
+		t.Fatal(err)
+	}
+	check(false)
+	remove("00003.mem")
+	touch("00003.mem")
 	check(true, "00003.mem", ".")
 
 	touch("100000.mem")
@@ -288,6 +299,46 @@ func TestSyncFiles(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "000001.sst")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("a table has mode %v, %v", info.Mode(), err)
+	}
+}
+
+// TestBrokenLog has a sync fail once: the store recovers when the log was
+// replaced.
+func TestBrokenLog(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		return // Badger syncs by itself there
+	}
+	s := openTest(t, Options{})
+	w := s.cleaner.wal
+	s.sync.stop()
+	broken := true
+	w.fsync = func(f *os.File) error {
+		if broken && filepath.Ext(f.Name()) == memtableLog {
+			broken = false
+			return errors.New("input/output error")
+		}
+		return f.Sync()
+	}
+	s.sync = newSyncer(w.run, s.log)
+	create := func(key string) error {
+		_, err := s.CompareAndSwap(t.Context(), key, sessionstore.Version{}, nil, 0)
+		return err
+	}
+	for _, key := range []string{"a", "b"} {
+		if err := create(key); !errors.Is(err, sessionstore.ErrIndeterminate) {
+			t.Errorf("error is %v", err)
+		}
+	}
+	if err := s.cleaner.replaceLog(); err != nil {
+		t.Fatal(err)
+	}
+	if err := create("c"); err != nil {
+		t.Error(err)
+	}
+	for _, key := range []string{"a", "b", "c"} {
+		if _, err := s.Get(t.Context(), key); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
 	}
 }
 

@@ -8,17 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func init() { useUpFiles = func() { openUpTo(1024) } }
+func init() { useUpFiles = func() { openUpTo(4096) } }
 
-// openUpTo opens files up to the limit, a thousand in a second, lets some
-// come and go for a while, and closes them.
-func openUpTo(limit uint64) {
-	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: limit, Max: limit}); err != nil {
+// openUpTo opens files up to the limit, the last quarter in two seconds, lets
+// some come and go for a while, and closes them.
+func openUpTo(limit int) {
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(limit), Max: uint64(limit)}); err != nil {
 		panic(err)
 	}
 	for {
 		var open []*os.File
-		for failures := 0; failures < 2000; time.Sleep(time.Millisecond) {
+		for failures := 0; failures < 1000; {
+			if len(open) > limit*7/10 {
+				time.Sleep(2 * time.Millisecond)
+			}
 			f, err := os.Open(os.DevNull)
 			if err == nil {
 				open = append(open, f)
@@ -40,7 +43,7 @@ func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	log := make(crashLog)
-	log.runChild(t, dir, 0, 4*time.Second, crashFiles+"=1")
+	log.runChild(t, dir, 0, 5*time.Second, crashFiles+"=1")
 	s := openTest(t, Options{Dir: dir})
 	log.verify(t, s, func(time.Time, bool) bool { return true })
 	t.Logf("%d keys", len(log))

@@ -45,6 +45,9 @@ func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *
 			return moved, nil
 		case err == nil:
 			return moved, nil
+		case errors.Is(oldErr, ErrNoSession):
+			// If it was moved between the two looks, it is there now.
+			return m.Load(ctx, t, to, u, c)
 		case oldErr != nil:
 			return nil, oldErr
 		}

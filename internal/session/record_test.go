@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/serversession/caddy-server-session/internal/cookie"
 	"github.com/serversession/caddy-server-session/sessionstore"
+	"github.com/serversession/caddy-server-session/sessionstore/sessionstoretest"
 )
 
 // sealedRecord is a record and all that opens it.
@@ -320,6 +323,19 @@ func TestDamageIsReportedOnceToParallelRequests(t *testing.T) {
 		w.m.SetCacheSize(0) // forget it
 		w.m.SetCacheSize(size)
 		w.overwrite(tok, append(w.record(tok).Value, 0))
+		if size == uncached {
+			// All of them have read it before one of them reads it again.
+			var read sync.WaitGroup
+			read.Add(32)
+			var n atomic.Int32
+			w.store.After = func(op, _ string, err error) error {
+				if op == sessionstoretest.OpGet && n.Add(1) <= 32 {
+					read.Done()
+					read.Wait()
+				}
+				return err
+			}
+		}
 		errs := make(chan error)
 		for range 32 {
 			go func() {

@@ -73,6 +73,8 @@ func (o once) check(d *caddyfile.Dispenser, name string) error {
 //		absolute_timeout    <duration>
 //		provisional_timeout <duration>
 //
+//		rotate_on auto|off|<names...>
+//
 //		max_cookies      <number>
 //		max_cookie_size  <size>
 //		max_session_size <size>
@@ -147,6 +149,8 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return parseDuration(d, &h.AbsoluteTimeout)
 	case "provisional_timeout":
 		return parseDuration(d, &h.ProvisionalTimeout)
+	case "rotate_on":
+		return parseNames(d, &h.RotateOn)
 	case "max_cookies":
 		return parseNumber(d, &h.MaxCookies)
 	case "max_cookie_size":

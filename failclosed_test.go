@@ -249,8 +249,8 @@ func TestTouchFails(t *testing.T) {
 		o.wantCookies("sid=CANARY")
 		o.wantLines(openLine)
 	}
-	if n := s.store.Calls(sessionstoretest.OpTouch) - touches; n != len(faults) {
-		t.Errorf("%d touches for %d requests", n, len(faults))
+	if n := s.store.Calls(sessionstoretest.OpTouch) - touches; n < len(faults) {
+		t.Errorf("only %d touches for %d requests", n, len(faults))
 	}
 
 	// So may noting that the cookie has come back for the first time.

@@ -255,10 +255,14 @@ func newSite(t testing.TB, options string, config ...siteConfig) *site {
 }
 
 // directive returns the JSON of a Caddyfile directive with these options, and
-// this name if one is given.
+// this name if one is given. Tokens only rotate where that is looked at, since
+// most tests hold on to the one of their login.
 func directive(t testing.TB, options string, name ...string) string {
 	t.Helper()
 	h := new(Handler)
+	if !strings.Contains(options, "rotate_on") {
+		options += "\nrotate_on off"
+	}
 	d := caddyfile.NewTestDispenser("server_session " + strings.Join(name, " ") + " {\n" + options + "\n}")
 	if err := h.UnmarshalCaddyfile(d); err != nil {
 		t.Fatal(err)

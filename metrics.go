@@ -13,6 +13,7 @@ var metrics = newMetrics()
 
 type metricSet struct {
 	created  prometheus.Counter
+	rotated  prometheus.Counter
 	ended    *prometheus.CounterVec
 	cookies  *prometheus.CounterVec
 	rejected *prometheus.CounterVec
@@ -25,6 +26,7 @@ func newMetrics() *metricSet {
 	}
 	return &metricSet{
 		created: prometheus.NewCounter(opts("sessions_created_total", "Sessions created.")),
+		rotated: prometheus.NewCounter(opts("sessions_rotated_total", "Sessions that got a new token at a change of privilege.")),
 		ended: prometheus.NewCounterVec(opts("sessions_ended_total", "Sessions ended before their time, by reason."),
 			[]string{"reason"}),
 		cookies: prometheus.NewCounterVec(opts("cookies_total", "Set-Cookie lines of backends, by what became of them."),
@@ -40,7 +42,7 @@ func (m *metricSet) register(r *prometheus.Registry) error {
 	if r == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{m.created, m.ended, m.cookies, m.rejected, m.failures} {
+	for _, c := range []prometheus.Collector{m.created, m.rotated, m.ended, m.cookies, m.rejected, m.failures} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return err

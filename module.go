@@ -88,6 +88,15 @@ type Handler struct {
 	// browser. Default: 1h.
 	ProvisionalTimeout caddy.Duration `json:"provisional_timeout,omitempty"`
 
+	// When a session gets a new token, because somebody else may know the old
+	// one: `auto`, `off`, or names of cookies, in which an asterisk stands for
+	// any characters. `auto` is when a cookie that looks like a login session is
+	// stored for the first time or again after it was deleted, and when its value
+	// changes in answer to an unsafe method or by a redirect, unless it changes on
+	// ordinary pages, too. With names, it is whenever one of them is set to another
+	// value. Default: `auto`.
+	RotateOn []string `json:"rotate_on,omitempty"`
+
 	// How many cookies a session holds at most. Default: 180.
 	MaxCookies int `json:"max_cookies,omitempty"`
 
@@ -172,6 +181,7 @@ const (
 	optionFail      = "fail"
 	optionAnonymous = "anonymous"
 	optionAuto      = "auto"
+	optionOff       = "off"
 )
 
 var sameSites = map[string]cookie.SameSite{
@@ -213,6 +223,10 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			MaxJarSize:    int(h.MaxSessionSize),
 			Protected:     policy.SessionLike,
 		},
+		SessionLike: policy.SessionLike,
+	}
+	if h.config.RotateOn, h.config.RotateOnAnyChange, err = rotation(h.RotateOn); err != nil {
+		return err
 	}
 	if s, ok := sameSites[h.Cookie.SameSite]; ok {
 		h.config.SameSite = &s
@@ -239,6 +253,23 @@ func (h *Handler) compile() (err error) {
 		SessionCrossSite: h.Cookie.SameSite == "none",
 	})
 	return err
+}
+
+// rotation returns what tells a change of privilege: names of cookies, and
+// whether every change of their value is one.
+func rotation(names []string) (match func(string) bool, anyChange bool, err error) {
+	switch {
+	case len(names) == 0, slices.Equal(names, []string{optionAuto}):
+		return policy.SessionLike, false, nil
+	case slices.Equal(names, []string{optionOff}):
+		return nil, false, nil
+	case slices.Contains(names, optionAuto), slices.Contains(names, optionOff):
+		return nil, false, errors.New("rotate_on: auto and off stand alone")
+	}
+	if match, err = policy.Names(names); err != nil {
+		return nil, false, fmt.Errorf("rotate_on: %w", err)
+	}
+	return match, true, nil
 }
 
 func (h *Handler) setDefaults() {
@@ -288,6 +319,9 @@ func (h *Handler) Validate() error {
 		if p.Name == h.Name && p.Domain == h.Cookie.Domain {
 			return fmt.Errorf("cookie: previous: %s is the present one", p.Name)
 		}
+	}
+	if _, _, err := rotation(h.RotateOn); err != nil {
+		return err
 	}
 	if err := checkContradictions(h.Store, h.Pass, h.Drop); err != nil {
 		return err

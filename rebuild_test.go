@@ -48,7 +48,7 @@ func newRebuild(t testing.TB, with bool) (rebuild func(lines []string) string, t
 	for _, name := range rebuildHeld {
 		sets = append(sets, session.Set(cookie.SetCookie{Name: name, Value: rebuildValue, Path: "/", HasPath: true}, browser))
 	}
-	issued, result, err := manager.Create(t.Context(), h.secure.scope(browser.Host), sets, &h.config)
+	result, err := manager.Create(t.Context(), h.secure.scope(browser.Host), sets, &h.config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func newRebuild(t testing.TB, with bool) (rebuild func(lines []string) string, t
 			return strings.Join(lines, "; ") // one line, or none
 		}
 		return line
-	}, issued.CookieValue()
+	}, result.Token.CookieValue()
 }
 
 // checkRebuild holds the rebuilt header to what it promises.
@@ -314,7 +314,7 @@ func TestRebuildNameless(t *testing.T) {
 	}
 	h.config.Lifetimes = session.Lifetimes{Idle: time.Hour, Absolute: time.Hour, Provisional: time.Hour}
 	browser := cookie.Request{Secure: true, Host: "app.test", Path: "/", Site: cookie.SiteSame}
-	_, result, err := manager.Create(t.Context(), h.secure.scope(browser.Host),
+	result, err := manager.Create(t.Context(), h.secure.scope(browser.Host),
 		[]session.Mutation{session.Set(cookie.SetCookie{Value: "sid=good", Path: "/"}, browser)}, &h.config)
 	if err != nil {
 		t.Fatal(err)

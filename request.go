@@ -235,6 +235,9 @@ func (x *exchange) loadUnder(names *naming) error {
 		case err == nil:
 			live++
 			x.token, x.session = p.token, s
+		case errors.Is(err, session.ErrReused):
+			metrics.rejected.WithLabelValues("reused").Inc()
+			x.h.logger.Warn("a session token was presented after it had been replaced")
 		case errors.Is(err, session.ErrNoSession):
 			metrics.rejected.WithLabelValues("unknown").Inc()
 		case errors.Is(err, session.ErrDamaged):

@@ -193,6 +193,8 @@ func (x *exchange) commit(status int) {
 	delete(h, "Set-Cookie2") // RFC 2965; no browser reads it
 	stripTrailerNames(h)
 
+	x.use.Action = !isSafe(x.r.Method) || isRedirect(status)
+	x.use.Ordinary = x.r.Method == http.MethodGet && status == http.StatusOK
 	issued, err := x.store(&j, h)
 	if err != nil {
 		x.refuse(err)
@@ -225,16 +227,18 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 	case !x.mayHaveSession():
 		return nil, x.whyNoSession()
 	case x.session == nil:
-		x.token, res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, &x.h.config)
-		if err == nil && x.token != nil {
+		res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, &x.h.config)
+		if res.Token != nil {
 			metrics.created.Inc()
 		}
 	default:
-		issued = append(issued, x.handBack(j)...)
+		if !x.session.Frozen() {
+			issued = append(issued, x.handBack(j)...)
+		}
 		if len(j.mutations) == 0 {
 			return x.keep(issued), nil
 		}
-		res, err = x.manager.Update(x.r.Context(), x.token, x.scope, x.session, j.mutations, x.use, &x.h.config)
+		res, err = x.manager.Update(x.r.Context(), x.session, j.mutations, x.use, &x.h.config)
 	}
 	x.logOutcome(&res)
 	switch {
@@ -249,6 +253,12 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 	if res.Session != nil {
 		began := x.session == nil
 		x.session = res.Session
+		if res.Token != nil {
+			if !began {
+				metrics.rotated.Inc()
+			}
+			x.token = res.Token
+		}
 		if began {
 			x.setPlaceholder()
 		}
@@ -263,7 +273,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 // keep notes that the session is in use. Nothing is lost if that fails, so the
 // response goes on.
 func (x *exchange) keep(issued []string) []string {
-	res, err := x.manager.Keep(x.r.Context(), x.token, x.scope, x.session, x.use, &x.h.config)
+	res, err := x.manager.Keep(x.r.Context(), x.session, x.use, &x.h.config)
 	if err != nil {
 		if !errors.Is(err, session.ErrNoSession) {
 			metrics.failures.WithLabelValues("touch").Inc()
@@ -339,8 +349,7 @@ func (x *exchange) whyNoSession() error {
 // said is taken back, and what it goes on to say leads nowhere.
 func (x *exchange) refuse(err error) {
 	status := http.StatusBadGateway // the backend has acted; trying again may act again
-	switch x.r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	if isSafe(x.r.Method) {
 		status = http.StatusServiceUnavailable
 	}
 	if errors.Is(err, errCleartext) || errors.Is(err, errForeign) {
@@ -370,6 +379,23 @@ func unavailable(w http.ResponseWriter, err error) error {
 	w.Header().Set("Retry-After", retryAfter)
 	w.Header().Set("Cache-Control", "no-store")
 	return caddyhttp.Error(http.StatusServiceUnavailable, err)
+}
+
+func isSafe(method string) bool {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+		return true
+	}
+	return false
+}
+
+func isRedirect(status int) bool {
+	switch status {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
+		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		return true
+	}
+	return false
 }
 
 // field is a line of a header.

@@ -91,3 +91,13 @@ func foldWide(pattern string) []string {
 func foldNarrow(pattern string) []string {
 	return []string{strings.NewReplacer(".", "_", " ", "_").Replace(strings.ToLower(pattern))}
 }
+
+// Names compiles names of cookies, in which * stands for any bytes, to a
+// function that tells whether a name is among them.
+func Names(patterns []string) (match func(name string) bool, err error) {
+	g, err := newGlobs(patterns, nil)
+	if err != nil {
+		return nil, err
+	}
+	return g.match, nil
+}

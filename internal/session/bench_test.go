@@ -64,7 +64,7 @@ func BenchmarkKeep(b *testing.B) {
 			ctx := b.Context()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := w.m.Keep(ctx, tok, testScope, seen, Use{}, w.c); err != nil {
+				if _, err := w.m.Keep(ctx, seen, Use{}, w.c); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -84,7 +84,7 @@ func BenchmarkUpdate(b *testing.B) {
 				i := 0
 				b.ReportAllocs()
 				for b.Loop() {
-					res, err := w.m.Update(ctx, tok, testScope, seen, values[i%2], Use{}, w.c)
+					res, err := w.m.Update(ctx, seen, values[i%2], Use{}, w.c)
 					if err != nil {
 						b.Fatal(err)
 					}
@@ -106,7 +106,7 @@ func BenchmarkUpdateUnchanged(b *testing.B) {
 	ctx := b.Context()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := w.m.Update(ctx, tok, testScope, seen, ms, Use{}, w.c); err != nil {
+		if _, err := w.m.Update(ctx, seen, ms, Use{}, w.c); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -126,7 +126,7 @@ func BenchmarkUpdateParallel(b *testing.B) {
 			b.ReportAllocs()
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if _, err := w.m.Update(ctx, tok, testScope, seen, values[i.Add(1)%2], Use{}, w.c); err != nil {
+					if _, err := w.m.Update(ctx, seen, values[i.Add(1)%2], Use{}, w.c); err != nil {
 						b.Error(err)
 						return
 					}
@@ -144,7 +144,7 @@ func BenchmarkCreate(b *testing.B) {
 			ctx := b.Context()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := w.m.Create(ctx, testScope, ms, w.c); err != nil {
+				if _, err := w.m.Create(ctx, testScope, ms, w.c); err != nil {
 					b.Fatal(err)
 				}
 			}

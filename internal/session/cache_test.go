@@ -165,7 +165,7 @@ func TestEndsAndUpdatesRace(t *testing.T) {
 		var wg sync.WaitGroup
 		for j := range 4 {
 			wg.Go(func() {
-				_, _ = w.m.Update(t.Context(), tok, testScope, seen, sets(t, fmt.Sprintf("c%d=1", j)), Use{}, w.c)
+				_, _ = w.m.Update(t.Context(), seen, sets(t, fmt.Sprintf("c%d=1", j)), Use{}, w.c)
 			})
 			wg.Go(func() { _, _ = w.m.Load(t.Context(), tok, testScope, Use{}, w.c) })
 		}

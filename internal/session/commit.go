@@ -17,16 +17,17 @@ const maxSwaps = 16
 
 // change is what one response wants committed.
 type change struct {
-	token    *Token
-	scope    Scope
 	seen     *Session
+	since    uint64     // the revision that the request loaded
 	presence []Mutation // because of the request, before any response's
 	ms       []Mutation
 	use      Use
 	config   *Config
-	result   Result
-	err      error
-	settled  chan struct{}
+
+	result  Result
+	frozen  *Session // what was found instead of a session that can be changed
+	err     error
+	settled chan struct{}
 }
 
 // queue holds the changes of one session that wait while a commit of it is
@@ -50,17 +51,30 @@ type queues struct {
 // was written.
 //
 // If ctx ends first the commit goes on, and whoever carries it publishes it.
-func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, ms []Mutation, u Use, c *Config) (Result, error) {
+func (m *Manager) Update(ctx context.Context, seen *Session, ms []Mutation, u Use, c *Config) (Result, error) {
 	ch := &change{
-		token: t, scope: s, seen: seen, use: u, config: c, settled: make(chan struct{}),
-		presence: seen.housekeeping(u), ms: ms,
+		seen: seen, since: seen.revision, presence: seen.housekeeping(u), ms: ms, use: u, config: c,
 	}
+	if err := m.settleChange(ctx, ch); err != nil {
+		return Result{}, err
+	}
+	if ch.frozen != nil {
+		return m.follow(ctx, ch)
+	}
+	m.noteUse(ctx, ch)
+	return ch.result, nil
+}
+
+// settleChange has a change committed and waits for it.
+func (m *Manager) settleChange(ctx context.Context, ch *change) error {
+	ch.settled = make(chan struct{})
+	name := ch.seen.name
 	m.queues.mu.Lock()
-	q := m.queues.waiting[seen.name]
+	q := m.queues.waiting[name]
 	if q == nil {
 		q = new(queue)
-		m.queues.waiting[seen.name] = q
-		m.commits.Go(func() { m.drain(seen.name, q) })
+		m.queues.waiting[name] = q
+		m.commits.Go(func() { m.drain(name, q) })
 	}
 	q.changes = append(q.changes, ch)
 	m.queues.mu.Unlock()
@@ -69,24 +83,21 @@ func (m *Manager) Update(ctx context.Context, t *Token, s Scope, seen *Session, 
 	defer timeout.Stop()
 	select {
 	case <-ch.settled:
-		if ch.err == nil {
-			m.noteUse(ctx, ch)
-		}
-		return ch.result, ch.err
+		return ch.err
 	case <-timeout.C:
 	case <-ctx.Done():
 	}
-	return Result{}, fmt.Errorf("updating a session: %w", sessionstore.ErrIndeterminate)
+	return fmt.Errorf("updating a session: %w", sessionstore.ErrIndeterminate)
 }
 
 // noteUse touches a session to which a response changed nothing: many set the
 // same cookie every time. Nothing is lost if that fails but some idle time.
 func (m *Manager) noteUse(ctx context.Context, ch *change) {
 	now := time.Now()
-	if !ch.result.Session.touchDue(&ch.config.Lifetimes, now) {
+	if s := ch.result.Session; s.Frozen() || !s.touchDue(&ch.config.Lifetimes, now) {
 		return
 	}
-	if touched, err := m.touch(ctx, ch.token, ch.scope, ch.result.Session, ch.config, now); err == nil {
+	if touched, err := m.touch(ctx, ch.result.Session, ch.config, now); err == nil {
 		ch.result.Session = touched
 	}
 }
@@ -103,31 +114,32 @@ func (m *Manager) drain(name lookupKey, q *queue) {
 			return
 		}
 		m.queues.mu.Unlock()
-		m.commit(name, batch, q.committed)
-		q.committed = batch[0].result.Session
+		q.committed = m.commit(name, batch, q.committed)
 		for _, ch := range batch {
 			close(ch.settled)
 		}
 	}
 }
 
-// commit writes the changes of a batch in one swap. It holds the session's
-// stripe until the outcome is known, so that nobody fills the cache with a
-// state that is about to be replaced.
-func (m *Manager) commit(name lookupKey, batch []*change, before *Session) {
+// commit writes the changes of a batch in one swap, and returns what the record
+// then is, as far as that is known. It holds the session's stripe until the
+// outcome is known, so that nobody fills the cache with a state that is about
+// to be replaced.
+func (m *Manager) commit(name lookupKey, batch []*change, before *Session) (after *Session) {
 	ctx := context.Background()
 	unlock, err := m.lock(ctx, name)
 	if err == nil {
 		defer unlock()
-		err = m.swap(ctx, name, batch, before)
+		after, err = m.swap(ctx, name, batch, before)
 	}
 	for _, ch := range batch {
 		ch.err = err
 	}
+	return after
 }
 
-func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, before *Session) error {
-	last := batch[len(batch)-1]
+func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, before *Session) (after *Session, err error) {
+	config := batch[len(batch)-1].config
 	current := m.cache.get(name)
 	certain := current != nil // that current is what the store holds
 	if !certain {
@@ -136,57 +148,89 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 	// What a request with pending changes sees is not what the record holds.
 	reread := len(current.pending) > 0
 	for range maxSwaps {
-		var err error
 		if reread {
-			if current, err = m.read(ctx, last.token, last.scope, name); err != nil {
-				return err
+			if current, err = m.read(ctx, current.access, current.home); err != nil {
+				return nil, err
 			}
 			certain = true
 		}
 		now := time.Now()
-		if current.over(&last.config.Lifetimes, now) {
+		if current.over(&config.Lifetimes, now) {
 			// A slow response has seen a state that was extended since.
 			if reread = !certain; reread {
 				continue
 			}
-			return ErrNoSession
+			return nil, ErrNoSession
 		}
-		d := draftOf(current)
-		d.applyAll(batch, now)
-		if !d.changed() {
-			// What changes nothing about the state that a request saw may
-			// change what another node has made of it since.
-			if reread = !certain && mutates(batch); reread {
-				continue
+		if current.Frozen() {
+			for _, ch := range batch {
+				ch.frozen = current
 			}
-			publish(batch, current, false)
-			return nil
+			return current, nil
 		}
-		next, value, err := m.sealed(last.token, last.scope, name, current.header, d, last.config, now)
-		if err != nil {
-			return err
-		}
-		next.version, err = m.store.CompareAndSwap(ctx, name.storeKey(), current.version, value, next.expires.Sub(now))
-		if errors.Is(err, sessionstore.ErrIndeterminate) {
-			m.cache.remove(name) // until it is known again
-			next.version, err = m.settle(ctx, name, value)
+		if login := current.loginOf(batch, now); login != nil {
+			after, err = m.rotate(ctx, current, batch, login, now)
+		} else {
+			d := draftOf(current)
+			d.applyAll(batch, now)
+			if !d.changed() {
+				// What changes nothing about the state that a request saw may
+				// change what another node has made of it since.
+				if reread = !certain && mutates(batch); reread {
+					continue
+				}
+				publish(batch, current, false)
+				return current, nil
+			}
+			after, err = m.replace(ctx, current, d, batch, config, now)
 		}
 		switch {
 		case err == nil:
-			m.cache.put(next)
-			publish(batch, next, d.reissue)
-			return nil
+			return after, nil
 		case errors.Is(err, sessionstore.ErrNotFound):
 			m.cache.remove(name)
-			return ErrNoSession
+			return nil, ErrNoSession
 		case !errors.Is(err, sessionstore.ErrConflict):
-			return fmt.Errorf("updating a session: %w", err)
+			return nil, fmt.Errorf("updating a session: %w", err)
 		}
 		// Another node was first. Its state is the one to change now.
 		m.cache.remove(name)
 		reread = true
 	}
-	return fmt.Errorf("updating a session: %w", sessionstore.ErrConflict)
+	return nil, fmt.Errorf("updating a session: %w", sessionstore.ErrConflict)
+}
+
+// replace swaps the record of current for what a draft makes of it.
+func (m *Manager) replace(ctx context.Context, current *Session, d *draft, batch []*change, c *Config, now time.Time) (*Session, error) {
+	h := current.header
+	h.state = d.state
+	next, err := m.swapOne(ctx, current, h, d.body(), c, now)
+	if err != nil {
+		return nil, err
+	}
+	publish(batch, next, d.reissue)
+	if old := current.predecessor; old != nil && next.predecessor == nil {
+		m.commits.Go(func() { m.thaw(*old, current.home, c) })
+	}
+	return next, nil
+}
+
+// swapOne writes a new state of a session if the store still holds current.
+func (m *Manager) swapOne(ctx context.Context, current *Session, h header, b body, c *Config, now time.Time) (*Session, error) {
+	next, value, err := m.sealed(current.access, current.home, h, b, c, now)
+	if err != nil {
+		return nil, err
+	}
+	next.version, err = m.store.CompareAndSwap(ctx, current.name.storeKey(), current.version, value, next.expires.Sub(now))
+	if errors.Is(err, sessionstore.ErrIndeterminate) {
+		m.cache.remove(current.name) // until it is known again
+		next.version, err = m.settle(ctx, current.name, value)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.cache.put(next)
+	return next, nil
 }
 
 // applyAll carries the changes of a batch out. What ended with the browser, or
@@ -198,7 +242,7 @@ func (d *draft) applyAll(batch []*change, now time.Time) {
 		use.Navigation = use.Navigation || ch.use.Navigation
 	}
 	for _, ch := range batch {
-		ch.result = Result{Refused: d.apply(ch.ms, ch.config, now)}
+		ch.result = Result{Refused: d.respond(ch.ms, ch.since, ch.use, ch.config, now)}
 	}
 	last := batch[len(batch)-1]
 	last.result.Evicted = d.jar.Evicted()

@@ -53,7 +53,7 @@ func TestParallelUpdates(t *testing.T) {
 				seen := w.loadOn(m, tok, Use{})
 				wg.Go(func() {
 					<-start
-					res, err := m.Update(t.Context(), tok, testScope, seen, sets(t, fmt.Sprintf("c%d=%d", i, i)), Use{}, w.c)
+					res, err := m.Update(t.Context(), seen, sets(t, fmt.Sprintf("c%d=%d", i, i)), Use{}, w.c)
 					if err != nil {
 						t.Errorf("update %d: %v", i, err)
 						return
@@ -202,7 +202,7 @@ func TestConflict(t *testing.T) {
 		if err := other.End(t.Context(), w.loadOn(other, tok, Use{})); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
+		if _, err := w.m.Update(t.Context(), seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -226,7 +226,7 @@ func TestEndlessConflict(t *testing.T) {
 		seen := w.load(tok, Use{})
 		w.failAll(sessionstoretest.OpCompareAndSwap, sessionstore.ErrConflict)
 		before := w.swaps()
-		if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, sessionstore.ErrConflict) {
+		if _, err := w.m.Update(t.Context(), seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, sessionstore.ErrConflict) {
 			t.Errorf("error %v", err)
 		}
 		if n := w.swaps() - before; n < 4 || n > 64 {
@@ -259,7 +259,8 @@ func TestIndeterminate(t *testing.T) {
 
 			// A new session, too.
 			w.failOnce(sessionstoretest.OpCompareAndSwap, happened, sessionstore.ErrIndeterminate)
-			tok, res, err := w.m.Create(t.Context(), testScope, sets(t, "b=1"), w.c)
+			res, err := w.m.Create(t.Context(), testScope, sets(t, "b=1"), w.c)
+			tok = res.Token
 			switch {
 			case happened && err != nil:
 				t.Errorf("%s: %v", name, err)
@@ -291,7 +292,7 @@ func TestIndeterminateAndThenGone(t *testing.T) {
 				}
 				return nil
 			}
-			if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, sessionstore.ErrUnavailable) {
+			if _, err := w.m.Update(t.Context(), seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, sessionstore.ErrUnavailable) {
 				t.Errorf("%s: error %v", name, err)
 			}
 			if _, err := w.m.Load(t.Context(), tok, testScope, Use{}, w.c); !errors.Is(err, sessionstore.ErrUnavailable) {
@@ -317,19 +318,19 @@ func TestFailedCommit(t *testing.T) {
 			seen := w.load(tok, Use{})
 			w.failAll(sessionstoretest.OpCompareAndSwap, failure)
 			for range 2 {
-				if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, failure) {
+				if _, err := w.m.Update(t.Context(), seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, failure) {
 					t.Errorf("update: error %v, want %v", err, failure)
 				}
 				w.wantCookies(tok, Use{}, "a=1")
 				w.request(tok, Use{})
 			}
-			if tok, _, err := w.m.Create(t.Context(), testScope, sets(t, "a=2"), w.c); tok != nil || !errors.Is(err, failure) {
+			if res, err := w.m.Create(t.Context(), testScope, sets(t, "a=2"), w.c); res.Token != nil || !errors.Is(err, failure) {
 				t.Errorf("create: %v, error %v", tok, err)
 			}
 			// A touch that fails loses no more than idle time.
 			time.Sleep(2 * day)
 			w.failAll(sessionstoretest.OpTouch, failure)
-			if res, err := w.m.Keep(t.Context(), tok, testScope, w.load(tok, Use{}), Use{}, w.c); !errors.Is(err, failure) || cookiesOf(res.Session) != "a=1" {
+			if res, err := w.m.Keep(t.Context(), w.load(tok, Use{}), Use{}, w.c); !errors.Is(err, failure) || cookiesOf(res.Session) != "a=1" {
 				t.Errorf("keep: error %v", err)
 			}
 			if res := w.update(tok, w.load(tok, Use{}), Use{}, set(t, "a=1")); cookiesOf(res.Session) != "a=1" {
@@ -352,7 +353,7 @@ func TestFailureOfACombinedCommit(t *testing.T) {
 		errs := make([]error, 5)
 		for i := range errs {
 			go func() {
-				_, errs[i] = w.m.Update(t.Context(), tok, testScope, seen, sets(t, fmt.Sprintf("c%d=1", i)), Use{}, w.c)
+				_, errs[i] = w.m.Update(t.Context(), seen, sets(t, fmt.Sprintf("c%d=1", i)), Use{}, w.c)
 			}()
 			synctest.Wait()
 		}
@@ -380,13 +381,13 @@ func TestCancelledUpdate(t *testing.T) {
 		var err error
 		done := false
 		go func() {
-			_, err = w.m.Update(ctx, tok, testScope, seen, sets(t, "a=2"), Use{}, w.c)
+			_, err = w.m.Update(ctx, seen, sets(t, "a=2"), Use{}, w.c)
 			done = true
 		}()
 		// Another response waits for the next commit, and its client leaves.
 		var err2 error
 		synctest.Wait()
-		go func() { _, err2 = w.m.Update(ctx, tok, testScope, seen, sets(t, "b=2"), Use{}, w.c) }()
+		go func() { _, err2 = w.m.Update(ctx, seen, sets(t, "b=2"), Use{}, w.c) }()
 		synctest.Wait()
 		if done {
 			t.Fatal("it did not wait")
@@ -411,7 +412,7 @@ func TestStoreThatBlocks(t *testing.T) {
 		begin := time.Now()
 		for range 3 {
 			go func() {
-				if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, sessionstore.ErrIndeterminate) {
+				if _, err := w.m.Update(t.Context(), seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, sessionstore.ErrIndeterminate) {
 					t.Errorf("update: error %v", err)
 				}
 				if d := time.Since(begin); d != storeTimeout {

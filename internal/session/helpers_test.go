@@ -99,14 +99,14 @@ func sets(t testing.TB, lines ...string) (ms []Mutation) {
 // create begins a session.
 func (w *world) create(lines ...string) *Token {
 	w.t.Helper()
-	tok, res, err := w.m.Create(w.t.Context(), testScope, sets(w.t, lines...), w.c)
+	res, err := w.m.Create(w.t.Context(), testScope, sets(w.t, lines...), w.c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if tok == nil || res.Session == nil || !res.Reissue {
+	if res.Token == nil || res.Session == nil || !res.Reissue {
 		w.t.Fatalf("no session was made: %+v", res)
 	}
-	return tok
+	return res.Token
 }
 
 // live begins a session whose token has come back.
@@ -138,7 +138,7 @@ func (w *world) update(tok *Token, seen *Session, u Use, ms ...Mutation) Result 
 
 func (w *world) updateOn(m *Manager, tok *Token, seen *Session, u Use, ms ...Mutation) Result {
 	w.t.Helper()
-	res, err := m.Update(w.t.Context(), tok, testScope, seen, ms, u, w.c)
+	res, err := m.Update(w.t.Context(), seen, ms, u, w.c)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -147,7 +147,7 @@ func (w *world) updateOn(m *Manager, tok *Token, seen *Session, u Use, ms ...Mut
 
 func (w *world) keep(tok *Token, seen *Session, u Use) Result {
 	w.t.Helper()
-	res, err := w.m.Keep(w.t.Context(), tok, testScope, seen, u, w.c)
+	res, err := w.m.Keep(w.t.Context(), seen, u, w.c)
 	if err != nil {
 		w.t.Fatal(err)
 	}

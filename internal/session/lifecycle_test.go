@@ -43,16 +43,16 @@ func TestCreateNothing(t *testing.T) {
 			"a set and a removal": append(sets(t, "a=1"), Remove("a")),
 		} {
 			wantCalls(t, name+": calls", w.calls, 0, func() {
-				tok, res, err := w.m.Create(t.Context(), testScope, ms, w.c)
-				if tok != nil || err != nil || res.Session != nil {
-					t.Errorf("%s: %v, %+v, error %v", name, tok, res, err)
+				res, err := w.m.Create(t.Context(), testScope, ms, w.c)
+				if res.Token != nil || err != nil || res.Session != nil {
+					t.Errorf("%s: %+v, error %v", name, res, err)
 				}
 			})
 		}
 		w.c.Limits = cookie.Limits{MaxCookieSize: 5}
-		tok, res, err := w.m.Create(t.Context(), testScope, sets(t, "name=too-long"), w.c)
-		if tok != nil || err != nil || len(res.Refused) != 1 || res.Refused[0].Name != "name" || !errors.Is(res.Refused[0].Err, cookie.ErrTooLarge) {
-			t.Errorf("%v, %+v, error %v", tok, res, err)
+		res, err := w.m.Create(t.Context(), testScope, sets(t, "name=too-long"), w.c)
+		if res.Token != nil || err != nil || len(res.Refused) != 1 || res.Refused[0].Name != "name" || !errors.Is(res.Refused[0].Err, cookie.ErrTooLarge) {
+			t.Errorf("%+v, error %v", res, err)
 		}
 	})
 }
@@ -211,8 +211,8 @@ func TestLapseInOneCommit(t *testing.T) {
 		early := w.load(tok, Use{})
 		time.Sleep(2 * time.Second)
 		batch := []*change{
-			{token: tok, scope: testScope, seen: early, ms: sets(t, "sid=2"), config: w.c},
-			{token: tok, scope: testScope, seen: w.load(tok, Use{}), ms: sets(t, "cart=3"), config: w.c},
+			{seen: early, ms: sets(t, "sid=2"), config: w.c},
+			{seen: w.load(tok, Use{}), ms: sets(t, "cart=3"), config: w.c},
 		}
 		for _, ch := range batch {
 			ch.presence = ch.seen.housekeeping(ch.use)
@@ -261,7 +261,7 @@ func TestAbsoluteEndOfAnotherConfiguration(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		wantCalls(t, "swaps", w.swaps, 0, func() {
-			if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "b=1"), Use{}, &shorter); !errors.Is(err, ErrNoSession) {
+			if _, err := w.m.Update(t.Context(), seen, sets(t, "b=1"), Use{}, &shorter); !errors.Is(err, ErrNoSession) {
 				t.Errorf("update: error %v", err)
 			}
 		})
@@ -271,7 +271,7 @@ func TestAbsoluteEndOfAnotherConfiguration(t *testing.T) {
 		longer := *w.c
 		longer.Lifetimes.Absolute = 300 * day
 		time.Sleep(50 * day)
-		if _, err := w.m.Update(t.Context(), tok, testScope, w.load(tok, Use{}), sets(t, "b=2; Max-Age=34560000"), Use{}, &longer); err != nil {
+		if _, err := w.m.Update(t.Context(), w.load(tok, Use{}), sets(t, "b=2; Max-Age=34560000"), Use{}, &longer); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(50*day - time.Second)
@@ -428,7 +428,7 @@ func TestEmptiedJar(t *testing.T) {
 		w.request(tok, Use{}, "sid=; Max-Age=0")
 		time.Sleep(time.Hour)
 		w.wantNone(tok)
-		if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "sid=3"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
+		if _, err := w.m.Update(t.Context(), seen, sets(t, "sid=3"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -456,15 +456,15 @@ func TestEnd(t *testing.T) {
 		// Whatever comes late finds nothing to change and makes nothing.
 		for what, late := range map[string]func() error{
 			"update": func() error {
-				_, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "sid=stolen"), Use{}, w.c)
+				_, err := w.m.Update(t.Context(), seen, sets(t, "sid=stolen"), Use{}, w.c)
 				return err
 			},
 			"update, nothing new": func() error {
-				_, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=1"), Use{}, w.c)
+				_, err := w.m.Update(t.Context(), seen, sets(t, "a=1"), Use{}, w.c)
 				return err
 			},
 			"removal": func() error {
-				_, err := w.m.Update(t.Context(), tok, testScope, seen, []Mutation{Remove("a")}, Use{}, w.c)
+				_, err := w.m.Update(t.Context(), seen, []Mutation{Remove("a")}, Use{}, w.c)
 				return err
 			},
 		} {
@@ -474,7 +474,7 @@ func TestEnd(t *testing.T) {
 			w.wantNone(tok)
 		}
 		time.Sleep(day)
-		if _, err := w.m.Keep(t.Context(), tok, testScope, seen, Use{}, w.c); !errors.Is(err, ErrNoSession) {
+		if _, err := w.m.Keep(t.Context(), seen, Use{}, w.c); !errors.Is(err, ErrNoSession) {
 			t.Errorf("keep: error %v", err)
 		}
 		w.wantNone(tok)
@@ -498,10 +498,10 @@ func TestEndOnAnotherNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantNone(tok)
-		if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "b=2"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
+		if _, err := w.m.Update(t.Context(), seen, sets(t, "b=2"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
 			t.Errorf("update: error %v", err)
 		}
-		if _, err := w.m.Keep(t.Context(), tok, testScope, seen, Use{}, w.c); !errors.Is(err, ErrNoSession) {
+		if _, err := w.m.Keep(t.Context(), seen, Use{}, w.c); !errors.Is(err, ErrNoSession) {
 			t.Errorf("keep: error %v", err)
 		}
 		w.wantNone(tok)
@@ -536,10 +536,11 @@ func TestCancelledRequestsEndAndCreate(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		tok, _, err := w.m.Create(ctx, testScope, sets(t, "a=1"), w.c)
+		res, err := w.m.Create(ctx, testScope, sets(t, "a=1"), w.c)
 		if err != nil {
 			t.Fatal(err)
 		}
+		tok := res.Token
 		s := w.load(tok, Use{})
 		if err := w.m.End(ctx, s); err != nil {
 			t.Fatal(err)

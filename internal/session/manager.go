@@ -18,6 +18,10 @@ var (
 	// it has ended.
 	ErrNoSession = errors.New("no session")
 
+	// ErrReused means the same of a token that was replaced, and whose time to
+	// be used along with its successor is over. It matches ErrNoSession.
+	ErrReused = fmt.Errorf("%w: its token was replaced", ErrNoSession)
+
 	// ErrDamaged means that there is a record which does not open. It is said
 	// once; from then on there is no session.
 	ErrDamaged = errors.New("session record is damaged")
@@ -35,7 +39,22 @@ type Config struct {
 	// SameSite is the attribute of the session cookie. If it is nil, it is the
 	// loosest one among the cookies in the jar.
 	SameSite *cookie.SameSite
+
+	// SessionLike tells names that look like those of login sessions. It may be
+	// nil.
+	SessionLike func(name string) bool
+
+	// RotateOn tells the names of cookies whose setting may be a login. It may
+	// be nil.
+	RotateOn func(name string) bool
+
+	// RotateOnAnyChange: every other value of such a cookie counts, not only
+	// one that comes in answer to an action.
+	RotateOnAnyChange bool
 }
+
+func (c *Config) sessionLike(name string) bool { return c.SessionLike != nil && c.SessionLike(name) }
+func (c *Config) rotateOn(name string) bool    { return c.RotateOn != nil && c.RotateOn(name) }
 
 // Use is how one request uses a session.
 type Use struct {
@@ -45,6 +64,13 @@ type Use struct {
 	// Navigation says that the browser asks for a page, which is when a
 	// lifetime that moved is worth telling it.
 	Navigation bool
+
+	// Action says that the response answers a method that may change something,
+	// or redirects: a login is one of these.
+	Action bool
+
+	// Ordinary says that the response is 200 to a GET.
+	Ordinary bool
 }
 
 // Manager carries the life cycle of the sessions in one store. It belongs to
@@ -141,37 +167,51 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 	got := m.cache.get(name)
 	if got == nil {
 		var err error
-		if got, err = m.fetch(ctx, t, s, name); err != nil {
+		if got, err = m.fetch(ctx, t, s); err != nil {
 			return nil, err
 		}
 	}
-	if got.over(&c.Lifetimes, now) {
+	switch {
+	case got.over(&c.Lifetimes, now):
 		return nil, ErrNoSession
+	case got.Frozen() && got.until != 0 && millis(now) >= got.until:
+		return nil, ErrReused
+	case got.Frozen():
+		return got, nil
 	}
 	return got.asUsed(u, &c.Lifetimes, now), nil
 }
 
-// fetch reads a session from the store, into the cache if there is one.
-func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
+// fetch reads the session of a token from the store, into the cache if there is
+// one.
+func (m *Manager) fetch(ctx context.Context, t *Token, s Scope) (*Session, error) {
+	a, err := t.access(s)
+	if err != nil {
+		return nil, err
+	}
+	return m.fetchBy(ctx, a, s)
+}
+
+func (m *Manager) fetchBy(ctx context.Context, a access, s Scope) (*Session, error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	if m.damaged.has(name) {
+	if m.damaged.has(a.name) {
 		return nil, ErrNoSession
 	}
 	if !m.cache.on() {
-		return m.read(ctx, t, s, name)
+		return m.read(ctx, a, s)
 	}
 	// A commit of the same session must not be published between our read and
 	// our fill.
-	unlock, err := m.lock(ctx, name)
+	unlock, err := m.lock(ctx, a.name)
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if got := m.cache.get(name); got != nil {
+	if got := m.cache.get(a.name); got != nil {
 		return got, nil
 	}
-	got, err := m.read(ctx, t, s, name)
+	got, err := m.read(ctx, a, s)
 	if err != nil {
 		return nil, err
 	}
@@ -183,27 +223,27 @@ func (m *Manager) fetch(ctx context.Context, t *Token, s Scope, name lookupKey) 
 const maxReads = 3
 
 // read reads a session past the cache.
-func (m *Manager) read(ctx context.Context, t *Token, s Scope, name lookupKey) (*Session, error) {
+func (m *Manager) read(ctx context.Context, a access, s Scope) (*Session, error) {
 	var failed []byte
 	for range maxReads {
-		r, err := m.store.Get(ctx, name.storeKey())
+		r, err := m.store.Get(ctx, a.name.storeKey())
 		if errors.Is(err, sessionstore.ErrNotFound) {
 			return nil, ErrNoSession
 		}
 		if err != nil {
 			return nil, fmt.Errorf("reading a session: %w", err)
 		}
-		h, b, err := open(t, s, name, r.Value)
+		h, b, err := open(&a, r.Value)
 		switch {
 		case err == nil:
 			return &Session{
-				name: name, header: h, version: r.Version, lastSeen: r.LastSeen, expires: r.Expires,
-				body: b,
+				access: a, home: s, header: h, body: b, version: r.Version,
+				lastSeen: r.LastSeen, expires: r.Expires,
 			}, nil
 		case errors.Is(err, errVersion):
 			return nil, fmt.Errorf("%w: %w", ErrNoSession, err)
 		case failed != nil && bytes.Equal(failed, r.Value):
-			if !m.damaged.add(name) {
+			if !m.damaged.add(a.name) {
 				return nil, ErrNoSession // a parallel request has said it
 			}
 			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
@@ -221,6 +261,9 @@ type Result struct {
 	// Session is the session after the commit.
 	Session *Session
 
+	// Token is the new token, if there is one.
+	Token *Token
+
 	// Reissue says that the browser has to be told the session cookie (again),
 	// with the attributes in Session.Issued.
 	Reissue bool
@@ -233,53 +276,62 @@ type Result struct {
 }
 
 // Create begins a session with what ms store. If they store nothing, there is
-// no session: the token is nil and so is the error.
-func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config) (*Token, Result, error) {
+// no session: neither the result has one, nor is there an error.
+func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config) (Result, error) {
 	now := time.Now()
-	d := &draft{state: provisional, jar: new(cookie.Jar).Edit()}
-	res := Result{Reissue: true, Refused: d.apply(ms, c, now), Evicted: d.jar.Evicted()}
+	d := draftOfNew(nil)
+	res := Result{Refused: d.respond(ms, 0, Use{}, c, now), Evicted: d.jar.Evicted()}
 	if d.jar.Jar().Len() == 0 {
-		return nil, res, nil
+		return res, nil
 	}
-	k := m.ring.Load().active()
-	t := newToken(k)
-	name := t.lookup(s)
+	t := newToken(m.ring.Load().active())
+	a, err := t.access(s)
+	if err != nil {
+		return res, err
+	}
 	h := header{
-		key: k.id, family: newFamily(), scope: k.scopeID(s),
+		key: a.key, family: newFamily(), scope: a.scope, state: d.state,
 		created: millis(now), end: millis(now.Add(c.Lifetimes.Absolute)),
 	}
 	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, c, now)
-	next, value, err := m.sealed(t, s, name, h, d, c, now)
-	if err != nil {
-		return nil, res, err
-	}
 	// The answer must not go out before the commit, but a client that leaves
 	// must not tear it either.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	next.version, err = m.store.CompareAndSwap(ctx, name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
-	if errors.Is(err, sessionstore.ErrIndeterminate) {
-		next.version, err = m.settle(ctx, name, value)
-	}
+	next, err := m.insert(ctx, a, s, h, d.body(), c, now)
 	if err != nil {
-		return nil, res, fmt.Errorf("creating a session: %w", err)
+		return res, fmt.Errorf("creating a session: %w", err)
 	}
-	m.cache.put(next)
-	res.Session = next
-	return t, res, nil
+	res.Token, res.Session, res.Reissue = t, next, true
+	return res, nil
 }
 
-// sealed returns the session that a draft makes, and its record.
-func (m *Manager) sealed(t *Token, s Scope, name lookupKey, h header, d *draft, c *Config, now time.Time) (*Session, []byte, error) {
-	b := body{jar: d.jar.Jar(), armed: d.armed, restarts: d.restarts, issued: d.issued}
-	h.state = d.state
+// insert writes a record that nobody knows of yet.
+func (m *Manager) insert(ctx context.Context, a access, s Scope, h header, b body, c *Config, now time.Time) (*Session, error) {
+	next, value, err := m.sealed(a, s, h, b, c, now)
+	if err != nil {
+		return nil, err
+	}
+	next.version, err = m.store.CompareAndSwap(ctx, a.name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
+	if errors.Is(err, sessionstore.ErrIndeterminate) {
+		next.version, err = m.settle(ctx, a.name, value)
+	}
+	if err != nil {
+		return nil, err
+	}
+	m.cache.put(next)
+	return next, nil
+}
+
+// sealed returns the session that header and body make, and its record.
+func (m *Manager) sealed(a access, s Scope, h header, b body, c *Config, now time.Time) (*Session, []byte, error) {
 	h.cookies = uint16(min(b.jar.Len(), 1<<16-1))
-	value, err := seal(t, s, name, h, b)
+	value, err := seal(&a, h, b)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &Session{
-		name: name, header: h, body: b,
+		access: a, home: s, header: h, body: b,
 		lastSeen: now, expires: expiry(&h, b.jar, &c.Lifetimes, now),
 	}, value, nil
 }
@@ -287,19 +339,22 @@ func (m *Manager) sealed(t *Token, s Scope, name lookupKey, h header, d *draft, 
 // Keep notes that the session was used, if that has to be noted: its token
 // came back for the first time, it was not seen for a while, or the browser
 // has to be told something new. It writes nothing otherwise.
-func (m *Manager) Keep(ctx context.Context, t *Token, s Scope, seen *Session, u Use, c *Config) (Result, error) {
+func (m *Manager) Keep(ctx context.Context, seen *Session, u Use, c *Config) (Result, error) {
+	if seen.Frozen() {
+		return Result{Session: seen}, nil
+	}
 	now := time.Now()
 	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c, now), u, now) {
-		return m.Update(ctx, t, s, seen, nil, u, c)
+		return m.Update(ctx, seen, nil, u, c)
 	}
 	if !seen.touchDue(&c.Lifetimes, now) {
 		return Result{Session: seen}, nil
 	}
-	touched, err := m.touch(ctx, t, s, seen, c, now)
+	touched, err := m.touch(ctx, seen, c, now)
 	return Result{Session: touched}, err
 }
 
-func (m *Manager) touch(ctx context.Context, t *Token, s Scope, seen *Session, c *Config, now time.Time) (*Session, error) {
+func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.Time) (*Session, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
 	unlock, err := m.lock(ctx, seen.name)
@@ -320,8 +375,8 @@ func (m *Manager) touch(ctx context.Context, t *Token, s Scope, seen *Session, c
 		switch {
 		case err == nil:
 			next := &Session{
-				name: current.name, header: current.header, body: current.body, version: current.version,
-				lastSeen: now, expires: expires,
+				access: current.access, home: current.home, header: current.header, body: current.body,
+				version: current.version, lastSeen: now, expires: expires,
 			}
 			m.cache.put(next)
 			return next, nil
@@ -333,7 +388,7 @@ func (m *Manager) touch(ctx context.Context, t *Token, s Scope, seen *Session, c
 		}
 		// It was written while the backend worked, which may have taken long.
 		m.cache.remove(seen.name)
-		if current, err = m.read(ctx, t, s, seen.name); err != nil {
+		if current, err = m.read(ctx, seen.access, seen.home); err != nil {
 			return seen, err
 		}
 	}

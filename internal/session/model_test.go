@@ -140,7 +140,8 @@ func (l *lifecycle) create(rt *rapid.T) {
 	s := &modelSession{created: time.Now(), used: time.Now(), cookies: make(map[string]modelCookie)}
 	apply(s)
 	node := rapid.IntRange(0, len(l.nodes)-1).Draw(rt, "node")
-	tok, _, err := l.nodes[node].Create(l.t.Context(), testScope, []Mutation{m}, l.config)
+	res, err := l.nodes[node].Create(l.t.Context(), testScope, []Mutation{m}, l.config)
+	tok := res.Token
 	if err != nil {
 		rt.Fatal(err)
 	}
@@ -184,9 +185,9 @@ func (l *lifecycle) respond(rt *rapid.T) {
 	}
 	var err error
 	if len(ms) == 0 {
-		_, err = m.Keep(l.t.Context(), s.token, testScope, r.seen, Use{}, l.config)
+		_, err = m.Keep(l.t.Context(), r.seen, Use{}, l.config)
 	} else {
-		_, err = m.Update(l.t.Context(), s.token, testScope, r.seen, ms, Use{}, l.config)
+		_, err = m.Update(l.t.Context(), r.seen, ms, Use{}, l.config)
 	}
 	now := time.Now()
 	switch over := s.over(now); {

@@ -50,6 +50,8 @@ func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *
 			return m.Load(ctx, t, to, u, c)
 		case oldErr != nil:
 			return nil, oldErr
+		case old.Frozen():
+			return old, nil // for what is under way; it has not long to go
 		}
 		if err := m.move(ctx, t, old, to, c); err != nil && !errors.Is(err, sessionstore.ErrConflict) {
 			return nil, err
@@ -62,16 +64,19 @@ func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *
 // changed it, and ErrNoSession if it has ended.
 func (m *Manager) move(ctx context.Context, t *Token, old *Session, to Scope, c *Config) error {
 	now := time.Now()
-	name := t.lookup(to)
+	a, err := t.access(to)
+	if err != nil {
+		return err
+	}
 	h := old.header
-	h.scope = t.key.scopeID(to)
-	next, value, err := m.sealed(t, to, name, h, draftOf(old), c, now)
+	h.scope = a.scope
+	next, value, err := m.sealed(a, to, h, draftOf(old).body(), c, now)
 	if err != nil {
 		return err
 	}
 	wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	_, err = m.store.CompareAndSwap(wctx, name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
+	_, err = m.store.CompareAndSwap(wctx, a.name.storeKey(), sessionstore.Version{}, value, next.expires.Sub(now))
 	if err != nil {
 		return fmt.Errorf("moving a session: %w", err)
 	}

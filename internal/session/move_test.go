@@ -48,7 +48,7 @@ func TestMove(t *testing.T) {
 			w.wantMoved(tok, "a=1 b=2")
 			// A request that came before finds nothing to change.
 			for _, ms := range [][]Mutation{sets(t, "a=2"), sets(t, "a=1")} {
-				if _, err := w.m.Update(t.Context(), tok, testScope, before, ms, Use{}, w.c); !errors.Is(err, ErrNoSession) {
+				if _, err := w.m.Update(t.Context(), before, ms, Use{}, w.c); !errors.Is(err, ErrNoSession) {
 					t.Errorf("error %v", err)
 				}
 			}
@@ -142,7 +142,7 @@ func TestMoveOfASessionThatChanges(t *testing.T) {
 		{"moved and updated", func(t *testing.T, w *world, other *Manager, tok *Token) {
 			s, err := w.moveOn(other, tok)
 			if err == nil {
-				_, err = other.Update(t.Context(), tok, newScope, s, sets(t, "b=2"), Use{}, w.c)
+				_, err = other.Update(t.Context(), s, sets(t, "b=2"), Use{}, w.c)
 			}
 			if err != nil {
 				t.Error(err)

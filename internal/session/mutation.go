@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"time"
 
 	"github.com/serversession/caddy-server-session/internal/cookie"
@@ -43,6 +44,10 @@ type Refusal struct {
 	Err  error
 }
 
+// ErrLate refuses a cookie whose name was deleted while its request was under
+// way.
+var ErrLate = errors.New("deleted since the request was made")
+
 // draft is a session being changed.
 type draft struct {
 	before *Session // nil for a session that begins
@@ -52,6 +57,10 @@ type draft struct {
 
 	armed    bool
 	restarts uint8
+	marks    marks
+	rotated  int64
+
+	predecessor *access
 
 	// reissue: the browser has to be told the session cookie.
 	reissue bool
@@ -64,8 +73,78 @@ type draft struct {
 func draftOf(s *Session) *draft {
 	return &draft{
 		before: s, state: s.header.state, issued: s.issued, jar: s.jar.Edit(),
-		armed: s.armed, restarts: s.restarts,
+		armed: s.armed, restarts: s.restarts, marks: s.marks, rotated: s.rotated,
+		predecessor: s.predecessor,
 	}
+}
+
+// draftOfNew returns the draft of a session that begins with a jar.
+func draftOfNew(jar *cookie.Jar) *draft {
+	return &draft{state: provisional, jar: jar.Edit()}
+}
+
+// revision is that of the session once the draft is written.
+func (d *draft) revision() uint64 {
+	if d.before == nil {
+		return 1
+	}
+	return d.before.revision + 1
+}
+
+// body returns what the draft makes of a session.
+func (d *draft) body() body {
+	return body{
+		jar: d.jar.Jar(), armed: d.armed, restarts: d.restarts, issued: d.issued,
+		revision: d.revision(), rotated: d.rotated, marks: d.marks, predecessor: d.predecessor,
+	}
+}
+
+// respond applies what a response says to a request that had loaded the
+// revision since. What was deleted later, of names that look like a session's,
+// it can not set.
+func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.Time) []Refusal {
+	before := d.marks
+	var late []Refusal
+	current := make([]Mutation, 0, len(ms))
+	for i := range ms {
+		m := &ms[i]
+		if m.kind != mutateSet || !c.sessionLike(m.set.Name) {
+			current = append(current, *m)
+			continue
+		}
+		name := m.set.Name
+		mark := d.marks.find(name)
+		switch {
+		case m.set.Expired(now):
+			if d.jar.Jar().Has(name) {
+				mark.deleted = d.revision()
+				d.marks = d.marks.with(mark)
+			}
+		case before.find(name).deleted > since:
+			late = append(late, Refusal{name, ErrLate})
+			continue
+		case u.Ordinary && !mark.restless && changesValue(d.jar.Jar(), m):
+			mark.restless = true
+			d.marks = d.marks.with(mark)
+		}
+		current = append(current, *m)
+	}
+	return append(late, d.apply(current, c, now)...)
+}
+
+// changesValue reports whether a set gives another value to a cookie that the
+// jar holds.
+func changesValue(jar *cookie.Jar, m *Mutation) bool {
+	found := false
+	for c := range jar.All() {
+		if c.Name == m.set.Name {
+			if c.Value == m.set.Value {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
 }
 
 // apply carries mutations out, in order, and returns what was refused.
@@ -86,6 +165,7 @@ func (d *draft) apply(ms []Mutation, c *Config, now time.Time) (refused []Refusa
 			}
 		case mutateReturned:
 			d.state = live
+			d.predecessor = nil // its time is over; see thaw
 		case mutateArm:
 			if d.restarts == m.restarts && !d.issued.Expires.IsZero() {
 				d.armed = true
@@ -105,7 +185,7 @@ func (d *draft) apply(ms []Mutation, c *Config, now time.Time) (refused []Refusa
 }
 
 func (d *draft) changed() bool {
-	return d.jar.Changed() || d.state != d.before.header.state || d.armed != d.before.armed || d.reissue
+	return d.jar.Changed() || !d.marks.equal(d.before.marks) || d.state != d.before.header.state || d.armed != d.before.armed || d.reissue
 }
 
 // tell decides whether the browser has to be told the session cookie anew.

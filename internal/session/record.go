@@ -1,8 +1,6 @@
 package session
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/rand"
 	"encoding/base32"
 	"encoding/binary"
@@ -18,7 +16,7 @@ import (
 //
 //	version(1) key id(4) family(16) scope id(8) state(1)
 //	created(8) absolute end(8) counters(3*8) subject(16) cookies(2)
-//	nonce(12) AES-256-GCM(flags(1) restarts(1) SameSite(1) expires(8) jar) tag(16)
+//	nonce(12) AES-256-GCM(body) tag(16)
 //
 // Numbers are big endian, times are milliseconds since 1970. The header and
 // the record's name are authenticated with the body, so that a record moved
@@ -50,7 +48,13 @@ const (
 	// provisional until the browser has presented the token once.
 	provisional state = 1
 	live        state = 2
+
+	// frozen when another record took its place at a change of privilege: it
+	// stays as it was, for requests that are under way.
+	frozen state = 3
 )
+
+func (s state) known() bool { return provisional <= s && s <= frozen }
 
 // counters are the revocation counters a record was born or bound under.
 type counters struct {
@@ -120,102 +124,47 @@ func parseHeader(b []byte) (h header, err error) {
 	return h, nil
 }
 
-const (
-	bodyHead  = 1 + 1 + 1 + 8 // what precedes the jar
-	flagArmed = 1
-)
-
-// body is the sealed part of a record.
-type body struct {
-	jar *cookie.Jar
-
-	// armed: the marker of the browser's session has come back, so that its
-	// absence now means that the browser was restarted.
-	armed bool
-
-	// restarts counts, modulo 256, how often the browser was. It tells a
-	// request that found out about a restart whether another was faster.
-	restarts uint8
-
-	// issued is how the browser was told the session cookie.
-	issued Issue
-}
-
-// seal returns the record of a session that t names in scope s. The nonce is
-// random; with a key of its own for every token, 2^32 writes are far away.
-func seal(t *Token, s Scope, name lookupKey, h header, p body) ([]byte, error) {
-	aead, err := t.aead(s)
+// seal returns the record that a opens. The nonce is random; with a key of its
+// own for every token, 2^32 writes are far away.
+func seal(a *access, h header, p body) ([]byte, error) {
+	aead, err := a.aead()
 	if err != nil {
 		return nil, err
 	}
-	size := bodyHead + p.jar.Size() + 32*p.jar.Len() + 16 // a guess that spares growing
+	size := 256 + p.jar.Size() + 32*p.jar.Len() // a guess that spares growing
 	out := h.append(make([]byte, 0, headerSize+size+aead.Overhead()))
-	plain := make([]byte, 0, size)
-	var flags byte
-	if p.armed {
-		flags |= flagArmed
-	}
-	var expires int64
-	if !p.issued.Expires.IsZero() {
-		expires = millis(p.issued.Expires)
-	}
-	plain = append(plain, flags, p.restarts, byte(p.issued.SameSite))
-	plain = p.jar.AppendEncode(binary.BigEndian.AppendUint64(plain, uint64(expires)))
-	return aead.Seal(out, nil, plain, associated(out, name)), nil
+	plain := p.append(make([]byte, 0, size))
+	return aead.Seal(out, nil, plain, associated(out, a.name)), nil
 }
 
 // open is the reverse of seal.
-func open(t *Token, s Scope, name lookupKey, record []byte) (h header, p body, err error) {
+func open(a *access, record []byte) (h header, p body, err error) {
 	if h, err = parseHeader(record); err != nil {
 		return h, p, err
 	}
-	if h.key != t.key.id || h.scope != t.key.scopeID(s) {
+	if h.key != a.key || h.scope != a.scope {
 		return h, p, fmt.Errorf("%w: it belongs to another key or scope", errOpen)
 	}
-	aead, err := t.aead(s)
+	aead, err := a.aead()
 	if err != nil {
 		return h, p, err
 	}
-	plain, err := aead.Open(nil, nil, record[headerSize:], associated(record[:headerSize], name))
-	if err != nil || len(plain) < bodyHead {
+	plain, err := aead.Open(nil, nil, record[headerSize:], associated(record[:headerSize], a.name))
+	if err != nil {
 		return h, p, errOpen
 	}
-	if flags := plain[0]; flags&^flagArmed != 0 || h.state != provisional && h.state != live {
-		// A later release wrote it, which may mean that the session must not
-		// be used like any other.
+	if !h.state.known() {
 		return h, p, errVersion
 	}
-	p.armed = plain[0]&flagArmed != 0
-	p.restarts = plain[1]
-	p.issued.SameSite = cookie.SameSite(plain[2])
-	if ms := int64(binary.BigEndian.Uint64(plain[3:])); ms != 0 {
-		p.issued.Expires = time.UnixMilli(ms)
+	p, err = parseBody(plain)
+	if errors.Is(err, cookie.ErrEncoding) {
+		err = fmt.Errorf("%w: %w", errOpen, err)
 	}
-	if p.jar, err = cookie.DecodeJar(plain[bodyHead:]); err != nil {
-		return h, p, fmt.Errorf("%w: %w", errOpen, err)
-	}
-	return h, p, nil
+	return h, p, err
 }
 
 func associated(header []byte, name lookupKey) []byte {
 	return append(append(make([]byte, 0, headerSize+len(name)), header...), name[:]...)
-}
-
-func (t *Token) aead(s Scope) (cipher.AEAD, error) {
-	k, err := t.key.sealKey(t, s)
-	if err != nil {
-		return nil, fmt.Errorf("deriving the key of a record: %w", err)
-	}
-	block, err := aes.NewCipher(k)
-	clear(k)
-	if err != nil {
-		return nil, fmt.Errorf("setting up AES: %w", err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, fmt.Errorf("setting up GCM: %w", err)
-	}
-	return aead, nil
 }
 
 func millis(t time.Time) int64 { return t.UnixMilli() }

@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"reflect"
@@ -56,13 +55,13 @@ func sealRecord(tb testing.TB, tok *Token, lines ...string) sealedRecord {
 func (r *sealedRecord) seal(tb testing.TB) {
 	tb.Helper()
 	var err error
-	if r.value, err = seal(r.token, r.scope, r.name, r.header, r.body); err != nil {
+	if r.value, err = sealAs(r.token, r.scope, r.name, r.header, r.body); err != nil {
 		tb.Fatal(err)
 	}
 }
 
 func (r *sealedRecord) open(value []byte) (header, body, error) {
-	return open(r.token, r.scope, r.name, value)
+	return openAs(r.token, r.scope, r.name, value)
 }
 
 func TestRecordRoundTrip(t *testing.T) {
@@ -212,23 +211,23 @@ func TestRecordsDoNotMove(t *testing.T) {
 	movedName := r.name
 	movedName[31]++
 	for what, try := range map[string]func() (header, body, error){
-		"another name":                 func() (header, body, error) { return open(r.token, r.scope, movedName, r.value) },
-		"another token's name":         func() (header, body, error) { return open(r.token, r.scope, other.lookup(r.scope), r.value) },
-		"another token":                func() (header, body, error) { return open(other, r.scope, r.name, r.value) },
-		"another token under its name": func() (header, body, error) { return open(other, r.scope, other.lookup(r.scope), r.value) },
-		"another scope":                func() (header, body, error) { return open(r.token, otherScope, r.name, r.value) },
-		"another scope under its name": func() (header, body, error) { return open(r.token, otherScope, r.token.lookup(otherScope), r.value) },
-		"another key":                  func() (header, body, error) { return open(foreign, r.scope, r.name, r.value) },
-		"another key under its name":   func() (header, body, error) { return open(foreign, r.scope, foreign.lookup(r.scope), r.value) },
+		"another name":                 func() (header, body, error) { return openAs(r.token, r.scope, movedName, r.value) },
+		"another token's name":         func() (header, body, error) { return openAs(r.token, r.scope, other.lookup(r.scope), r.value) },
+		"another token":                func() (header, body, error) { return openAs(other, r.scope, r.name, r.value) },
+		"another token under its name": func() (header, body, error) { return openAs(other, r.scope, other.lookup(r.scope), r.value) },
+		"another scope":                func() (header, body, error) { return openAs(r.token, otherScope, r.name, r.value) },
+		"another scope under its name": func() (header, body, error) { return openAs(r.token, otherScope, r.token.lookup(otherScope), r.value) },
+		"another key":                  func() (header, body, error) { return openAs(foreign, r.scope, r.name, r.value) },
+		"another key under its name":   func() (header, body, error) { return openAs(foreign, r.scope, foreign.lookup(r.scope), r.value) },
 		"another key that has its id": func() (header, body, error) {
 			k := *foreign.key
 			k.id = r.token.key.id
-			return open(&Token{key: &k, secret: r.token.secret}, r.scope, r.name, r.value)
+			return openAs(&Token{key: &k, secret: r.token.secret}, r.scope, r.name, r.value)
 		},
 		"another scope that has its id": func() (header, body, error) {
 			h := r.header
 			h.scope = r.token.key.scopeID(otherScope)
-			return open(r.token, otherScope, r.name, append(h.append(nil), r.value[headerSize:]...))
+			return openAs(r.token, otherScope, r.name, append(h.append(nil), r.value[headerSize:]...))
 		},
 	} {
 		if _, _, err := try(); !errors.Is(err, errOpen) {
@@ -247,7 +246,7 @@ func TestRecordsOfOtherReleases(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []state{0, 3, 255} {
+	for _, s := range []state{0, 4, 255} {
 		later := r
 		later.header.state = s
 		later.seal(t)
@@ -255,7 +254,11 @@ func TestRecordsOfOtherReleases(t *testing.T) {
 			t.Errorf("state %d: %v", s, err)
 		}
 	}
-	aead, err := r.token.aead(r.scope)
+	a, err := r.token.access(r.scope)
+	if err != nil {
+		t.Fatal(err)
+	}
+	aead, err := a.aead()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,12 +266,13 @@ func TestRecordsOfOtherReleases(t *testing.T) {
 		out := r.header.append(nil)
 		return aead.Seal(out, nil, plain, associated(out, r.name))
 	}
-	plain := append([]byte{flagArmed, 5, byte(cookie.SameSiteLax)}, binary.BigEndian.AppendUint64(nil, 0)...)
-	plain = r.body.jar.AppendEncode(plain)
+	b := r.body
+	b.armed, b.restarts = true, 5
+	plain := b.append(nil)
 	if _, b, err := r.open(sealed(plain)); err != nil || !b.armed || b.restarts != 5 || b.jar.Len() != 1 {
 		t.Fatalf("%+v, error %v: the test is wrong", b, err)
 	}
-	for flags := byte(2); flags != 0; flags <<= 1 {
+	for flags := byte(knownFlags + 1); flags != 0; flags <<= 1 {
 		plain[0] = flags
 		if _, _, err := r.open(sealed(plain)); !errors.Is(err, errVersion) {
 			t.Errorf("flags %08b: %v", flags, err)
@@ -393,7 +397,7 @@ func TestDamageUnderACachedSession(t *testing.T) {
 	seen := w.load(tok, Use{})
 	w.overwrite(tok, append(w.record(tok).Value, 0))
 	w.wantCookies(tok, Use{}, "a=1")
-	if _, err := w.m.Update(t.Context(), tok, testScope, seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, ErrDamaged) {
+	if _, err := w.m.Update(t.Context(), seen, sets(t, "a=2"), Use{}, w.c); !errors.Is(err, ErrDamaged) {
 		t.Errorf("error %v", err)
 	}
 	w.wantNone(tok)
@@ -458,4 +462,23 @@ func FuzzOpenRecord(f *testing.F) {
 			t.Fatalf("%x parses to %+v", value, h)
 		}
 	})
+}
+
+// openAs opens a record under a name that need not be the token's.
+func openAs(t *Token, s Scope, name lookupKey, record []byte) (h header, b body, err error) {
+	a, err := t.access(s)
+	if err != nil {
+		return h, b, err
+	}
+	a.name = name
+	return open(&a, record)
+}
+
+func sealAs(t *Token, s Scope, name lookupKey, h header, b body) ([]byte, error) {
+	a, err := t.access(s)
+	if err != nil {
+		return nil, err
+	}
+	a.name = name
+	return seal(&a, h, b)
 }

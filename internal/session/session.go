@@ -24,7 +24,8 @@ type Lifetimes struct {
 // Session is one state of a session as a request sees it. It is immutable;
 // what changes a session returns another one.
 type Session struct {
-	name     lookupKey
+	access
+	home     Scope // that access is derived for
 	header   header
 	version  sessionstore.Version
 	lastSeen time.Time
@@ -48,6 +49,10 @@ func (s *Session) Handle() string { return s.header.family.Handle() }
 
 // Provisional reports whether the session's token has not come back so far.
 func (s *Session) Provisional() bool { return s.header.state == provisional }
+
+// Frozen reports whether another record took the session's place at a change
+// of privilege, so that it does not change any more.
+func (s *Session) Frozen() bool { return s.header.state == frozen }
 
 // Issued returns how the browser was told the session cookie.
 func (s *Session) Issued() Issue { return s.issued }
@@ -76,7 +81,7 @@ func (s *Session) idle(lt *Lifetimes, now time.Time) bool {
 func expiry(h *header, jar *cookie.Jar, lt *Lifetimes, now time.Time) time.Time {
 	var t time.Time
 	switch longest, ok := jar.LongestExpiry(); {
-	case h.state == provisional, jar.Len() == 0:
+	case h.state != live, jar.Len() == 0:
 		// An emptied jar is kept for a moment, so that a parallel login is
 		// not lost.
 		t = now.Add(lt.Provisional)
@@ -101,7 +106,10 @@ func (s *Session) touchDue(lt *Lifetimes, now time.Time) bool {
 // housekeeping returns what has to be noted because of the mere presence of
 // this request.
 func (s *Session) housekeeping(u Use) (ms []Mutation) {
-	if s.header.state == provisional {
+	switch s.header.state {
+	case frozen:
+		return nil
+	case provisional:
 		ms = append(ms, Mutation{kind: mutateReturned})
 	}
 	if u.Marker && !s.armed && !s.issued.Expires.IsZero() {
@@ -127,7 +135,7 @@ func (s *Session) asUsed(u Use, lt *Lifetimes, now time.Time) *Session {
 	b := s.body
 	b.jar = e.Jar()
 	return &Session{
-		name: s.name, header: s.header, body: b, version: s.version,
+		access: s.access, home: s.home, header: s.header, body: b, version: s.version,
 		lastSeen: s.lastSeen, expires: s.expires, pending: []Mutation{m},
 	}
 }

@@ -1,0 +1,214 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/serversession/caddy-server-session/sessionstore"
+)
+
+// At a change of privilege a session gets a new token, because somebody else
+// may know the old one: an attacker can plant a session of his own in a browser
+// before its user logs in (session fixation). The new record is written first,
+// then the old one is frozen by the swap that decides. Frozen, it answers
+// requests that are under way, with the cookies it had before the login, and
+// changes no more.
+
+const (
+	// grace is how long a frozen record is served after its successor was
+	// presented. Until then it is, too: the response that carried the new token
+	// may have been lost.
+	grace = 10 * time.Second
+
+	// rotationPause is the least time between rotations because of a mere
+	// change of value.
+	rotationPause = time.Minute
+
+	// maxFollow bounds how many rotations a response can be late by.
+	maxFollow = 4
+)
+
+// loginOf returns the first change that is, by all appearances, a login.
+func (s *Session) loginOf(batch []*change, now time.Time) *change {
+	for _, ch := range batch {
+		if s.rotates(ch, now.Sub(time.UnixMilli(s.rotated)) >= rotationPause) {
+			return ch
+		}
+	}
+	return nil
+}
+
+// rotates reports whether a change is a login: it sets a cookie that looks like
+// a session's for the first time, or again after it was deleted; or gives it
+// another value in answer to an action, unless it does so all the time.
+func (s *Session) rotates(ch *change, rested bool) bool {
+	for i := range ch.ms {
+		m := &ch.ms[i]
+		if m.kind != mutateSet || !ch.config.rotateOn(m.set.Name) || m.set.Expired(time.Now()) {
+			continue
+		}
+		mark := s.marks.find(m.set.Name)
+		switch {
+		case mark.deleted > ch.since: // it comes too late to be set at all
+		case !s.jar.Has(m.set.Name):
+			return true
+		case rested && changesValue(s.jar, m) &&
+			(ch.config.RotateOnAnyChange || ch.use.Action && !mark.restless):
+			return true
+		}
+	}
+	return false
+}
+
+// rotate writes what a batch makes of current under a new token, and freezes
+// current. Only the response of the login gets the token: others may answer
+// whoever else knows the old one, which is why they can not set cookies that
+// look like a session's either.
+func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change, login *change, now time.Time) (*Session, error) {
+	c := login.config
+	d := draftOf(current)
+	var others []*change // other logins, which get sessions of their own
+	for _, ch := range batch {
+		d.apply(ch.presence, ch.config, now)
+	}
+	for _, ch := range batch {
+		switch {
+		case ch == login:
+		case current.rotates(ch, true):
+			others = append(others, ch)
+		default:
+			ch.result = Result{Refused: d.respond(withoutLogins(ch), ch.since, ch.use, ch.config, now)}
+		}
+	}
+	login.result = Result{Refused: d.respond(login.ms, login.since, login.use, c, now), Evicted: d.jar.Evicted()}
+
+	t := newToken(m.ring.Load().active())
+	a, err := t.access(current.home)
+	if err != nil {
+		return nil, err
+	}
+	h := current.header
+	h.key, h.scope, h.state = a.key, a.scope, provisional
+	d.issued = issueFor(d.jar.Jar(), d.issued, &h, c, now)
+	d.armed, d.rotated, d.predecessor = false, millis(now), &current.access
+	next, err := m.insert(ctx, a, current.home, h, d.body(), c, now)
+	if err != nil {
+		// Whatever it was, it says nothing about the record to be frozen.
+		return nil, fmt.Errorf("%w: new record: %v", sessionstore.ErrUnavailable, err)
+	}
+	old := current.body
+	old.revision++
+	old.successor, old.until = &next.access, 0
+	h = current.header
+	h.state = frozen
+	icy, err := m.swapOne(ctx, current, h, old, c, now)
+	if err != nil {
+		m.cache.remove(next.name)
+		if errors.Is(err, sessionstore.ErrConflict) || errors.Is(err, sessionstore.ErrNotFound) {
+			// Nobody knows of the new record, and nobody will.
+			_ = m.store.Delete(ctx, next.name.storeKey()) // else it ends by itself
+		}
+		return nil, err
+	}
+	publish(batch, icy, false)
+	login.result.Session, login.result.Token, login.result.Reissue = next, t, true
+	for _, ch := range others {
+		ch.frozen = icy
+	}
+	return icy, nil
+}
+
+// withoutLogins returns what a response changes, but for cookies that look like
+// a session's.
+func withoutLogins(ch *change) (ms []Mutation) {
+	for _, m := range ch.ms {
+		if m.kind != mutateSet || !ch.config.rotateOn(m.set.Name) && !ch.config.sessionLike(m.set.Name) {
+			ms = append(ms, m)
+		}
+	}
+	return ms
+}
+
+// follow decides what becomes of a change whose session was frozen meanwhile.
+// A login starts a session of its own from what the session was, as a
+// double-clicked one does. Another response to a request that began before goes
+// to the successor. One that began on the frozen record changes nothing.
+func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
+	icy := ch.frozen
+	if icy.rotates(ch, true) {
+		return m.branch(ctx, ch)
+	}
+	if ch.seen.Frozen() {
+		return Result{Session: ch.seen}, nil
+	}
+	ms := withoutLogins(ch)
+	for range maxFollow {
+		if len(ms) == 0 || icy.successor == nil {
+			return Result{Session: ch.seen}, nil
+		}
+		next, err := m.fetchBy(ctx, *icy.successor, icy.home)
+		if err != nil {
+			return Result{}, err
+		}
+		late := &change{seen: next, since: ch.since, ms: ms, use: ch.use, config: ch.config}
+		if err := m.settleChange(ctx, late); err != nil {
+			return Result{}, err
+		}
+		if late.frozen == nil {
+			// Whoever knows only the old token is not told of the new one.
+			return Result{Session: ch.seen, Refused: late.result.Refused}, nil
+		}
+		icy = late.frozen
+	}
+	return Result{}, ErrNoSession
+}
+
+// branch starts a session from the state in which another login left the old
+// one.
+func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
+	now := time.Now()
+	d := draftOfNew(ch.frozen.jar)
+	d.marks, d.rotated = ch.frozen.marks, millis(now)
+	res := Result{Refused: d.respond(ch.ms, ch.since, ch.use, ch.config, now), Evicted: d.jar.Evicted()}
+	t := newToken(m.ring.Load().active())
+	a, err := t.access(ch.frozen.home)
+	if err != nil {
+		return res, err
+	}
+	h := ch.frozen.header
+	h.key, h.family, h.scope, h.state = a.key, newFamily(), a.scope, provisional
+	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, ch.config, now)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	defer cancel()
+	next, err := m.insert(ctx, a, ch.frozen.home, h, d.body(), ch.config, now)
+	if err != nil {
+		return res, fmt.Errorf("creating a session: %w", err)
+	}
+	res.Session, res.Token, res.Reissue = next, t, true
+	return res, nil
+}
+
+// thaw limits the time of a frozen record, once its successor was presented.
+// The record stays somewhat longer, so that its token is recognised as one that
+// was replaced.
+func (m *Manager) thaw(a access, s Scope, c *Config) {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	unlock, err := m.lock(ctx, a.name)
+	if err != nil {
+		return // it ends by itself after the provisional time
+	}
+	defer unlock()
+	icy, err := m.read(ctx, a, s)
+	if err != nil || !icy.Frozen() || icy.until != 0 {
+		return
+	}
+	now := time.Now()
+	b := icy.body
+	b.until = millis(now.Add(grace))
+	if _, err := m.swapOne(ctx, icy, icy.header, b, c, now); err != nil && !errors.Is(err, sessionstore.ErrConflict) {
+		m.cache.remove(a.name)
+	}
+}

@@ -389,9 +389,7 @@ func answers(w http.ResponseWriter, _ *http.Request) error {
 // request makes a request as Caddy's server prepares it.
 func request(method, target string, cookies ...string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
-	for _, line := range cookies {
-		r.Header["Cookie"] = append(r.Header["Cookie"], line)
-	}
+	r.Header["Cookie"] = append(r.Header["Cookie"], cookies...)
 	return prepared(r)
 }
 

@@ -1,5 +1,9 @@
 package caddy_test
 
+// http.Transport speaks HTTP/2 over its own connections only, not over recorded
+// ones.
+//lint:file-ignore SA1019 see above
+
 import (
 	"bytes"
 	"context"

@@ -397,8 +397,6 @@ func proxyTo(upstream string) string {
 }
 
 // get sends a request with a client that keeps no connections and no cookies.
-// A connection that the server of the configuration before has not accepted
-// when it closes is lost; browsers try again, too.
 func (s *server) get(path, cookies string) *http.Response {
 	s.t.Helper()
 	r, err := http.NewRequest("GET", "http://"+s.address+path, nil)
@@ -408,8 +406,15 @@ func (s *server) get(path, cookies string) *http.Response {
 	if cookies != "" {
 		r.Header.Set("Cookie", cookies)
 	}
-	transport := &http.Transport{DisableKeepAlives: true}
-	defer transport.CloseIdleConnections()
+	return s.roundTrip(&http.Transport{DisableKeepAlives: true}, r)
+}
+
+// roundTrip sends a request that has no body. A connection that the server of
+// the configuration before has not accepted when it closes is lost; browsers
+// try again, too.
+func (s *server) roundTrip(transport *http.Transport, r *http.Request) *http.Response {
+	s.t.Helper()
+	s.t.Cleanup(transport.CloseIdleConnections)
 	resp, err := transport.RoundTrip(r)
 	for range 10 {
 		if err != nil {
@@ -515,8 +520,10 @@ func TestNoGoroutinesStay(t *testing.T) {
 			`"routes": [{"handle": [`+insecureHandler+`, `+proxyTo(app.URL)+`]}]`); err != nil {
 			t.Fatal(err)
 		}
-		token, _, _ := strings.Cut(s.get("/", "").Header.Get("Set-Cookie"), ";")
-		s.get("/", token)
+		resp := s.get("/", "")
+		resp.Body.Close()
+		token, _, _ := strings.Cut(resp.Header.Get("Set-Cookie"), ";")
+		s.get("/", token).Body.Close()
 	}
 	load() // Caddy itself starts some that stay
 	if err := caddy.Stop(); err != nil {

@@ -348,6 +348,27 @@ func TestLinesOfOuterHandlers(t *testing.T) {
 	}
 }
 
+// What outer writers make of the lines on their way is theirs, too, however
+// late the header is read.
+func TestLinesChangedByOuterWriters(t *testing.T) {
+	for _, late := range []lateness{atStatus, atBody, atEnd} {
+		for name, next := range waysOfAnswering {
+			s := newSite(t, "")
+			w := newWire()
+			w.late = late
+			w.onHeader = func() {
+				lines := w.header["Set-Cookie"]
+				w.header["Set-Cookie"] = append([]string{"outer=1"}, lines[len(lines)-1]+"; Priority=High")
+			}
+			o := s.serveOn(w, get("https://example.com/"), next)
+			o.wantNoLeak()
+			if lines := o.lines(); len(lines) != 2 || lines[0] != "outer=1" || !strings.HasSuffix(lines[1], "; Secure; Priority=High") {
+				t.Errorf("%s, header read %s: lines %q", name, late, lines)
+			}
+		}
+	}
+}
+
 // The reverse proxy leaves the lines as a placeholder, where logs and headers
 // of outer handlers would find them.
 func TestPlaceholderOfLines(t *testing.T) {

@@ -389,7 +389,9 @@ func answers(w http.ResponseWriter, _ *http.Request) error {
 // request makes a request as Caddy's server prepares it.
 func request(method, target string, cookies ...string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
-	r.Header["Cookie"] = append(r.Header["Cookie"], cookies...)
+	if len(cookies) > 0 {
+		r.Header["Cookie"] = cookies
+	}
 	return prepared(r)
 }
 

@@ -12,8 +12,6 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
-
-	"github.com/serversession/caddy-server-session/internal/cookie"
 )
 
 var (
@@ -242,5 +240,4 @@ var (
 	_ http.ResponseWriter = (*exchange)(nil)
 	_ http.Hijacker       = (*exchange)(nil)
 	_ io.ReaderFrom       = (*exchange)(nil)
-	_ cookie.Site         = cookie.SiteUnknown
 )

@@ -8,7 +8,10 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/serversession/caddy-server-session/sessionstore/sessionstoretest"
 )
 
 // A cache gives what the store would, and less often.
@@ -44,18 +47,74 @@ func TestCacheAnswers(t *testing.T) {
 	wantCalls(t, "reads of a session that has ended", w.gets, 2, func() { w.wantNone(tok); w.wantNone(tok) })
 }
 
-// Many requests for a session that is not in the cache read it once.
-func TestCacheIsFilledOnce(t *testing.T) {
-	w := newWorld(t, cached)
-	tok := w.live("a=1")
+// slowRead begins to load a session that is not in the cache. The store has
+// answered when it returns, and the answer arrives when arrive is called.
+func (w *world) slowRead(tok *Token) (arrive func()) {
 	w.m.SetCacheSize(0)
 	w.m.SetCacheSize(cached)
-	wantCalls(t, "reads", w.gets, 1, func() {
-		var wg sync.WaitGroup
-		for range 64 {
-			wg.Go(func() { w.wantCookies(tok, Use{}, "a=1") })
+	answer := make(chan struct{})
+	w.store.After = func(op, _ string, err error) error {
+		if op == sessionstoretest.OpGet {
+			<-answer
 		}
-		wg.Wait()
+		return err
+	}
+	go w.load(tok, Use{})
+	synctest.Wait()
+	w.store.After = nil
+	return func() { close(answer); synctest.Wait() }
+}
+
+// Many requests for a session that is not in the cache read it once.
+func TestCacheIsFilledOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, cached)
+		tok := w.live("a=1")
+		wantCalls(t, "reads", w.gets, 1, func() {
+			arrive := w.slowRead(tok)
+			for range 64 {
+				go w.wantCookies(tok, Use{}, "a=1")
+			}
+			synctest.Wait()
+			arrive()
+		})
+		w.m.Close()
+	})
+}
+
+// What was read before a session changed does not get into the cache after it.
+func TestCacheIsNotFilledWithThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, cached)
+		tok := w.live("a=1")
+		seen := w.load(tok, Use{})
+		arrive := w.slowRead(tok)
+		go w.update(tok, seen, Use{}, set(t, "a=2"))
+		synctest.Wait()
+		arrive()
+		w.wantCookies(tok, Use{}, "a=2")
+
+		time.Sleep(2 * day)
+		seen = w.load(tok, Use{})
+		arrive = w.slowRead(tok)
+		go w.keep(tok, seen, Use{})
+		synctest.Wait()
+		arrive()
+		if s := w.load(tok, Use{}); !s.lastSeen.Equal(time.Now()) {
+			t.Errorf("last seen %v ago", time.Since(s.lastSeen))
+		}
+
+		seen = w.load(tok, Use{})
+		arrive = w.slowRead(tok)
+		go func() {
+			if err := w.m.End(t.Context(), seen); err != nil {
+				t.Error(err)
+			}
+		}()
+		synctest.Wait()
+		arrive()
+		w.wantNone(tok)
+		w.m.Close()
 	})
 }
 

@@ -381,6 +381,22 @@ func TestNestedHandlers(t *testing.T) {
 		t.Errorf("the backend gets %q", got)
 	}
 
+	// Three of them, each with a name of its own.
+	chain := nested(outer, inner, outer.beside("store c", "third"))
+	o = chain(get("https://example.com/"), sets("a=CANARY", "b=CANARY", "c=CANARY"))
+	o.wantNoLeak()
+	var tokens []string
+	for _, line := range o.lines() {
+		pair, _, _ := strings.Cut(line, ";")
+		tokens = append(tokens, pair)
+	}
+	if len(tokens) != 3 {
+		t.Fatalf("lines %q", o.lines())
+	}
+	if got := backendCookies(chain, strings.Join(tokens, "; ")+"; d=1"); got != "c=CANARY; b=CANARY; a=CANARY; d=1" {
+		t.Errorf("the backend gets %q", got)
+	}
+
 	// Three of them, two with one name.
 	three := nested(outer, inner, outer.beside("store c"))
 	if got := backendCookies(three, strings.Join(sent, "; ")); got != "b=CANARY; a=CANARY; c=1" {

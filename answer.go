@@ -64,7 +64,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 	case !x.mayHaveSession():
 		return nil, x.whyNoSession()
 	case x.session == nil:
-		res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, &x.h.config)
+		res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, x.use, &x.h.config)
 		if res.Token != nil {
 			metrics.created.Inc()
 		}

@@ -48,7 +48,7 @@ func newRebuild(t testing.TB, with bool) (rebuild func(lines []string) string, t
 	for _, name := range rebuildHeld {
 		sets = append(sets, session.Set(cookie.SetCookie{Name: name, Value: rebuildValue, Path: "/", HasPath: true}, browser))
 	}
-	result, err := manager.Create(t.Context(), h.secure.scope(browser.Host), sets, &h.config)
+	result, err := manager.Create(t.Context(), h.secure.scope(browser.Host), sets, session.Use{}, &h.config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestRebuildNameless(t *testing.T) {
 	h.config.Lifetimes = session.Lifetimes{Idle: time.Hour, Absolute: time.Hour, Provisional: time.Hour}
 	browser := cookie.Request{Secure: true, Host: "app.test", Path: "/", Site: cookie.SiteSame}
 	result, err := manager.Create(t.Context(), h.secure.scope(browser.Host),
-		[]session.Mutation{session.Set(cookie.SetCookie{Value: "sid=good", Path: "/"}, browser)}, &h.config)
+		[]session.Mutation{session.Set(cookie.SetCookie{Value: "sid=good", Path: "/"}, browser)}, session.Use{}, &h.config)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,7 +144,7 @@ func BenchmarkCreate(b *testing.B) {
 			ctx := b.Context()
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := w.m.Create(ctx, testScope, ms, w.c); err != nil {
+				if _, err := w.m.Create(ctx, testScope, ms, Use{}, w.c); err != nil {
 					b.Fatal(err)
 				}
 			}

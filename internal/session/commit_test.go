@@ -259,7 +259,7 @@ func TestIndeterminate(t *testing.T) {
 
 			// A new session, too.
 			w.failOnce(sessionstoretest.OpCompareAndSwap, happened, sessionstore.ErrIndeterminate)
-			res, err := w.m.Create(t.Context(), testScope, sets(t, "b=1"), w.c)
+			res, err := w.m.Create(t.Context(), testScope, sets(t, "b=1"), Use{}, w.c)
 			tok = res.Token
 			switch {
 			case happened && err != nil:
@@ -324,7 +324,7 @@ func TestFailedCommit(t *testing.T) {
 				w.wantCookies(tok, Use{}, "a=1")
 				w.request(tok, Use{})
 			}
-			if res, err := w.m.Create(t.Context(), testScope, sets(t, "a=2"), w.c); res.Token != nil || !errors.Is(err, failure) {
+			if res, err := w.m.Create(t.Context(), testScope, sets(t, "a=2"), Use{}, w.c); res.Token != nil || !errors.Is(err, failure) {
 				t.Errorf("create: %v, error %v", tok, err)
 			}
 			// A touch that fails loses no more than idle time.

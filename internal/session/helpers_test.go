@@ -99,7 +99,7 @@ func sets(t testing.TB, lines ...string) (ms []Mutation) {
 // create begins a session.
 func (w *world) create(lines ...string) *Token {
 	w.t.Helper()
-	res, err := w.m.Create(w.t.Context(), testScope, sets(w.t, lines...), w.c)
+	res, err := w.m.Create(w.t.Context(), testScope, sets(w.t, lines...), Use{}, w.c)
 	if err != nil {
 		w.t.Fatal(err)
 	}

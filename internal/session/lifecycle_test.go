@@ -43,14 +43,14 @@ func TestCreateNothing(t *testing.T) {
 			"a set and a removal": append(sets(t, "a=1"), Remove("a")),
 		} {
 			wantCalls(t, name+": calls", w.calls, 0, func() {
-				res, err := w.m.Create(t.Context(), testScope, ms, w.c)
+				res, err := w.m.Create(t.Context(), testScope, ms, Use{}, w.c)
 				if res.Token != nil || err != nil || res.Session != nil {
 					t.Errorf("%s: %+v, error %v", name, res, err)
 				}
 			})
 		}
 		w.c.Limits = cookie.Limits{MaxCookieSize: 5}
-		res, err := w.m.Create(t.Context(), testScope, sets(t, "name=too-long"), w.c)
+		res, err := w.m.Create(t.Context(), testScope, sets(t, "name=too-long"), Use{}, w.c)
 		if res.Token != nil || err != nil || len(res.Refused) != 1 || res.Refused[0].Name != "name" || !errors.Is(res.Refused[0].Err, cookie.ErrTooLarge) {
 			t.Errorf("%+v, error %v", res, err)
 		}
@@ -536,7 +536,7 @@ func TestCancelledRequestsEndAndCreate(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		res, err := w.m.Create(ctx, testScope, sets(t, "a=1"), w.c)
+		res, err := w.m.Create(ctx, testScope, sets(t, "a=1"), Use{}, w.c)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,9 @@ type Use struct {
 
 	// Ordinary says that the response is 200 to a GET.
 	Ordinary bool
+
+	// Client is where the request comes from, as far as that can be trusted.
+	Client netip.Addr
 }
 
 // Manager carries the life cycle of the sessions in one store. It belongs to
@@ -179,7 +183,7 @@ type Result struct {
 
 // Create begins a session with what ms store. If they store nothing, there is
 // no session: neither the result has one, nor is there an error.
-func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, c *Config) (Result, error) {
+func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, u Use, c *Config) (Result, error) {
 	now := time.Now()
 	d := draftOfNew(nil)
 	res := Result{Refused: d.respond(ms, 0, Use{}, c, now), Evicted: d.jar.Evicted()}

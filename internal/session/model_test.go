@@ -140,7 +140,7 @@ func (l *lifecycle) create(rt *rapid.T) {
 	s := &modelSession{created: time.Now(), used: time.Now(), cookies: make(map[string]modelCookie)}
 	apply(s)
 	node := rapid.IntRange(0, len(l.nodes)-1).Draw(rt, "node")
-	res, err := l.nodes[node].Create(l.t.Context(), testScope, []Mutation{m}, l.config)
+	res, err := l.nodes[node].Create(l.t.Context(), testScope, []Mutation{m}, Use{}, l.config)
 	tok := res.Token
 	if err != nil {
 		rt.Fatal(err)

@@ -233,6 +233,8 @@ func (x *exchange) loadUnder(names *naming) error {
 		case errors.Is(err, session.ErrReused):
 			metrics.rejected.WithLabelValues("reused").Inc()
 			x.h.logger.Warn("a session token was presented after it had been replaced")
+		case errors.Is(err, session.ErrRevoked):
+			metrics.rejected.WithLabelValues("revoked").Inc()
 		case errors.Is(err, session.ErrNoSession):
 			metrics.rejected.WithLabelValues("unknown").Inc()
 		case errors.Is(err, session.ErrDamaged):

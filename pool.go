@@ -22,6 +22,10 @@ type openStore struct {
 	store   sessionstore.Store
 	manager *session.Manager
 
+	// unwatch ends the goroutine that keeps the manager in touch with other
+	// nodes.
+	unwatch func()
+
 	mu   sync.Mutex
 	apps []member // whose configuration uses the store; the newest one counts
 }
@@ -40,7 +44,18 @@ func openShared(ctx context.Context, p StoreProvider, ring *session.Ring, logger
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &openStore{store: store, manager: manager}, nil
+	return &openStore{store: store, manager: manager, unwatch: watch(manager)}, nil
+}
+
+// watch keeps a manager in touch with other nodes until it is told to end.
+func watch(m *session.Manager) (end func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var watching sync.WaitGroup
+	watching.Go(func() { m.Watch(ctx) })
+	return func() {
+		cancel()
+		watching.Wait()
+	}
 }
 
 // join makes the configuration of an app the one that counts.
@@ -86,6 +101,7 @@ func (o *openStore) configure(ctx context.Context, m member) error {
 
 // Destruct closes the store when no configuration uses it any more.
 func (o *openStore) Destruct() error {
+	o.unwatch()
 	o.manager.Close()
 	return o.store.Close()
 }

@@ -155,12 +155,15 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 			certain = true
 		}
 		now := time.Now()
-		if current.over(&config.Lifetimes, now) {
+		switch err := m.ended(ctx, current, &config.Lifetimes, now); {
+		case errors.Is(err, ErrNoSession):
 			// A slow response has seen a state that was extended since.
 			if reread = !certain; reread {
 				continue
 			}
 			return nil, ErrNoSession
+		case err != nil:
+			return nil, err
 		}
 		if current.Frozen() {
 			for _, ch := range batch {

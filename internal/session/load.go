@@ -22,9 +22,13 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 			return nil, err
 		}
 	}
+	if err := m.upToDate(ctx); err != nil {
+		return nil, err
+	}
+	if err := m.ended(ctx, got, &c.Lifetimes, now); err != nil {
+		return nil, err
+	}
 	switch {
-	case got.over(&c.Lifetimes, now):
-		return nil, ErrNoSession
 	case got.Frozen() && got.until != 0 && millis(now) >= got.until:
 		return nil, ErrReused
 	case got.Frozen():

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/maypok86/otter/v2"
+
 	"github.com/serversession/caddy-server-session/internal/cookie"
 	"github.com/serversession/caddy-server-session/sessionstore"
 )
@@ -80,10 +82,19 @@ type Use struct {
 // the store, not to a configuration, and is safe for concurrent use.
 type Manager struct {
 	store   sessionstore.Store
-	ring    atomic.Pointer[Ring]
 	cache   cache
 	stripes [stripes]stripe
 	queues  queues
+
+	ring     atomic.Pointer[Ring]
+	revoked  atomic.Pointer[revocations]
+	subjects *otter.Cache[subjectID, subjectCounter]
+	watch    watch
+	opened   time.Time
+	fresh    atomic.Int64 // when the last poll succeeded, since opened, in nanoseconds
+
+	// ringInStore is protected by the mutex of the watch.
+	ringInStore bool
 
 	// damaged holds the names of records that did not open.
 	damaged *names
@@ -96,8 +107,17 @@ type Manager struct {
 // ring is kept in the store, where it is created if there is none. cacheSize
 // is in bytes; it must be zero if another process may write to the store.
 func Open(ctx context.Context, store sessionstore.Store, ring *Ring, cacheSize int64) (*Manager, error) {
-	m := &Manager{store: store, damaged: newNames()}
+	m := &Manager{
+		store: store, damaged: newNames(),
+		subjects: otter.Must(&otter.Options[subjectID, subjectCounter]{MaximumSize: maxSubjects}),
+		watch:    watch{soon: make(chan struct{}, 1)},
+	}
+	m.opened = time.Now()
+	m.revoked.Store(&revocations{})
 	if err := m.SetRing(ctx, ring); err != nil {
+		return nil, err
+	}
+	if err := m.pollRevocations(ctx); err != nil {
 		return nil, err
 	}
 	m.cache.resize(cacheSize)
@@ -108,49 +128,8 @@ func Open(ctx context.Context, store sessionstore.Store, ring *Ring, cacheSize i
 	return m, nil
 }
 
-// ringKey is where a store keeps the ring.
-const ringKey = "ring"
-
-// loadRing reads the ring, or creates it by one create-only swap: of several
-// nodes that start at once, one wins and the others read.
-func loadRing(ctx context.Context, store sessionstore.Store) (*Ring, error) {
-	for range 3 {
-		r, err := store.Get(ctx, ringKey)
-		if err == nil {
-			return decodeRing(r.Value)
-		}
-		if !errors.Is(err, sessionstore.ErrNotFound) {
-			return nil, err
-		}
-		ring, err := NewRing(time.Now())
-		if err != nil {
-			return nil, err
-		}
-		_, err = store.CompareAndSwap(ctx, ringKey, sessionstore.Version{}, ring.encode(), 0)
-		switch {
-		case err == nil:
-			return ring, nil
-		case !errors.Is(err, sessionstore.ErrConflict) && !errors.Is(err, sessionstore.ErrIndeterminate):
-			return nil, err
-		}
-	}
-	return nil, sessionstore.ErrUnavailable
-}
-
 // SetCacheSize changes the bound of the cache, in bytes; zero switches it off.
 func (m *Manager) SetCacheSize(size int64) { m.cache.resize(size) }
-
-// SetRing replaces the ring. A nil ring means the one in the store.
-func (m *Manager) SetRing(ctx context.Context, ring *Ring) error {
-	if ring == nil {
-		var err error
-		if ring, err = loadRing(ctx, m.store); err != nil {
-			return fmt.Errorf("key ring of the store: %w", err)
-		}
-	}
-	m.ring.Store(ring)
-	return nil
-}
 
 // Close waits for commits in progress. It does not close the store.
 func (m *Manager) Close() {
@@ -198,6 +177,7 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, u Use, c *
 	h := header{
 		key: a.key, family: newFamily(), scope: a.scope, state: d.state,
 		created: millis(now), end: millis(now.Add(c.Lifetimes.Absolute)),
+		counters: m.revoked.Load().born(&a),
 	}
 	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, c, now)
 	// The answer must not go out before the commit, but a client that leaves
@@ -304,17 +284,22 @@ func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.
 // End removes a session. What was committed to it is gone, and later commits
 // of its requests find nothing to change.
 func (m *Manager) End(ctx context.Context, seen *Session) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
+	if err := m.remove(context.WithoutCancel(ctx), seen.name); err != nil {
+		return fmt.Errorf("ending a session: %w", err)
+	}
+	return nil
+}
+
+// remove removes a record.
+func (m *Manager) remove(ctx context.Context, name lookupKey) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	unlock, err := m.lock(ctx, seen.name)
+	unlock, err := m.lock(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	// The cache first: if the store fails, the next request asks it again.
-	m.cache.remove(seen.name)
-	if err := m.store.Delete(ctx, seen.name.storeKey()); err != nil {
-		return fmt.Errorf("ending a session: %w", err)
-	}
-	return nil
+	m.cache.remove(name)
+	return m.store.Delete(ctx, name.storeKey())
 }

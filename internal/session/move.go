@@ -68,8 +68,10 @@ func (m *Manager) move(ctx context.Context, t *Token, old *Session, to Scope, c 
 	if err != nil {
 		return err
 	}
-	h := old.header
-	h.scope = a.scope
+	h, err := m.rebind(old.header, &a)
+	if err != nil {
+		return err
+	}
 	next, value, err := m.sealed(a, to, h, draftOf(old).body(), c, now)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 // A record is a clear header and a sealed body:
 //
 //	version(1) key id(4) family(16) scope id(8) state(1)
-//	created(8) absolute end(8) counters(3*8) subject(16) cookies(2)
+//	created(8) absolute end(8) counters(3*8) subject(4+16) cookies(2)
 //	nonce(12) AES-256-GCM(body) tag(16)
 //
 // Numbers are big endian, times are milliseconds since 1970. The header and
@@ -23,7 +23,7 @@ import (
 // under another name, or given another end, does not open.
 const (
 	recordVersion = 1
-	headerSize    = 1 + 4 + 16 + 8 + 1 + 8 + 8 + 3*8 + 16 + 2
+	headerSize    = 1 + 4 + 16 + 8 + 1 + 8 + 8 + 3*8 + 4 + 16 + 2
 )
 
 // Family names a session from its first record to its last, through every
@@ -56,11 +56,6 @@ const (
 
 func (s state) known() bool { return provisional <= s && s <= frozen }
 
-// counters are the revocation counters a record was born or bound under.
-type counters struct {
-	all, scope, subject uint64
-}
-
 // header is the clear part of a record.
 type header struct {
 	key      keyID
@@ -70,7 +65,7 @@ type header struct {
 	created  int64
 	end      int64
 	counters counters
-	subject  [16]byte
+	subject  subjectID
 	cookies  uint16
 }
 
@@ -83,7 +78,8 @@ func (h *header) append(b []byte) []byte {
 	for _, n := range [...]uint64{uint64(h.created), uint64(h.end), h.counters.all, h.counters.scope, h.counters.subject} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	b = append(b, h.subject[:]...)
+	b = append(b, h.subject.key[:]...)
+	b = append(b, h.subject.hash[:]...)
 	return binary.BigEndian.AppendUint16(b, h.cookies)
 }
 
@@ -119,7 +115,8 @@ func parseHeader(b []byte) (h header, err error) {
 	h.created = int64(number())
 	h.end = int64(number())
 	h.counters = counters{all: number(), scope: number(), subject: number()}
-	copy(h.subject[:], next(16))
+	copy(h.subject.key[:], next(4))
+	copy(h.subject.hash[:], next(16))
 	h.cookies = binary.BigEndian.Uint16(next(2))
 	return h, nil
 }

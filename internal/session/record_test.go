@@ -44,7 +44,7 @@ func sealRecord(tb testing.TB, tok *Token, lines ...string) sealedRecord {
 		token: tok, scope: testScope, name: tok.lookup(testScope),
 		header: header{
 			key: tok.key.id, family: Family{1, 2, 3}, scope: tok.key.scopeID(testScope), state: live,
-			created: recordTime.UnixMilli(), end: recordTime.UnixMilli() + 1e9, counters: counters{1, 2, 3}, subject: [16]byte{4, 5}, cookies: 7,
+			created: recordTime.UnixMilli(), end: recordTime.UnixMilli() + 1e9, counters: counters{1, 2, 3}, subject: subjectID{keyID{9}, [16]byte{4, 5}}, cookies: 7,
 		},
 		body: body{jar: e.Jar(), armed: true, restarts: 5, issued: Issue{SameSite: cookie.SameSiteStrict, Expires: recordTime}},
 	}
@@ -96,12 +96,12 @@ func TestRecordRoundTrip(t *testing.T) {
 func TestRecordFormat(t *testing.T) {
 	tok := fixedToken(fixedRing(t), 0)
 	r := sealRecord(t, tok, "a=1")
-	if headerSize != 88 || r.value[0] != 1 {
+	if headerSize != 92 || r.value[0] != 1 {
 		t.Errorf("header of %d bytes, version %d", headerSize, r.value[0])
 	}
 	want := fmt.Sprintf("01%x", tok.key.id) + "01020300000000000000000000000000" + fmt.Sprintf("%x", tok.key.scopeID(testScope)) +
 		"02" + fmt.Sprintf("%016x%016x", r.header.created, r.header.end) +
-		"000000000000000100000000000000020000000000000003" + "04050000000000000000000000000000" + "0007"
+		"000000000000000100000000000000020000000000000003" + "09000000" + "04050000000000000000000000000000" + "0007"
 	if got := fmt.Sprintf("%x", r.value[:headerSize]); got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
@@ -186,7 +186,7 @@ func TestHeadersAreAuthentic(t *testing.T) {
 		"counter, all":      func(h *header) { h.counters.all++ },
 		"counter, scope":    func(h *header) { h.counters.scope++ },
 		"counter, subject":  func(h *header) { h.counters.subject++ },
-		"another subject":   func(h *header) { h.subject = [16]byte{} },
+		"another subject":   func(h *header) { h.subject = subjectID{} },
 		"number of cookies": func(h *header) { h.cookies = 0 },
 	} {
 		h := r.header

@@ -1,11 +1,9 @@
 package session
 
 import (
-	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -22,6 +20,7 @@ const (
 	labelTag    = "server_session/1/admission-tag"
 	labelLookup = "server_session/1/lookup"
 	labelScope  = "server_session/1/scope"
+	labelUser   = "server_session/1/subject"
 	labelSeal   = "server_session/1/seal"
 )
 
@@ -44,6 +43,7 @@ type key struct {
 	tag    *mac // admission tags of tokens
 	lookup *mac // names of records
 	scope  *mac // identifiers of scopes
+	user   *mac // identifiers of subjects
 }
 
 func newKey(pepper [pepperSize]byte, created time.Time) (*key, error) {
@@ -59,7 +59,7 @@ func newKey(pepper [pepperSize]byte, created time.Time) (*key, error) {
 	for _, d := range []struct {
 		label string
 		mac   **mac
-	}{{labelTag, &k.tag}, {labelLookup, &k.lookup}, {labelScope, &k.scope}} {
+	}{{labelTag, &k.tag}, {labelLookup, &k.lookup}, {labelScope, &k.scope}, {labelUser, &k.user}} {
 		b, err := derive(d.label, sha256.Size)
 		if err != nil {
 			return nil, fmt.Errorf("deriving key: %w", err)
@@ -81,10 +81,19 @@ func (k key) String() string { return "key " + hex.EncodeToString(k.id[:]) }
 // Format does so whatever the verb, and for a key as for a pointer to one.
 func (k key) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, k.String()) }
 
-// Ring is the set of keys of a deployment. The first one makes new tokens, all
-// of them verify. A Ring is immutable and safe for concurrent use.
+// Ring is the set of keys of a deployment, the newest first. One makes new
+// tokens, all of them verify. A Ring is immutable and safe for concurrent use.
 type Ring struct {
+	// id names the ring of a store from its creation on, through every change
+	// of its keys, which generation counts.
+	id         [8]byte
+	generation uint64
+
 	keys []*key
+
+	// making is the index of the key that makes tokens on this node: not the
+	// newest, before all nodes know it.
+	making int
 }
 
 // NewRing returns a ring with one new random key.
@@ -95,10 +104,13 @@ func NewRing(now time.Time) (*Ring, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Ring{keys: []*key{k}}, nil
+	r := &Ring{keys: []*key{k}}
+	rand.Read(r.id[:])
+	return r, nil
 }
 
-func (r *Ring) active() *key { return r.keys[0] }
+// active returns the key that makes tokens.
+func (r *Ring) active() *key { return r.keys[r.making] }
 
 func (r *Ring) find(id keyID) *key {
 	for _, k := range r.keys {
@@ -117,10 +129,12 @@ func (r Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String())
 
 var errRing = errors.New("malformed key ring")
 
-// encode returns the ring as the store keeps it: a version, and for each key
-// the time of its creation (milliseconds since 1970) and its pepper.
+// encode returns the ring as the store keeps it: version(1) id(8) generation(8),
+// and for each key the time of its creation(8, milliseconds since 1970) and its
+// pepper(32).
 func (r *Ring) encode() []byte {
-	b := []byte{ringVersion}
+	b := append([]byte{ringVersion}, r.id[:]...)
+	b = binary.BigEndian.AppendUint64(b, r.generation)
 	for _, k := range r.keys {
 		b = binary.BigEndian.AppendUint64(b, uint64(k.created.UnixMilli()))
 		b = append(b, k.pepper[:]...)
@@ -137,10 +151,16 @@ func decodeRing(b []byte) (*Ring, error) {
 		return nil, fmt.Errorf("%w: version %d is not known to this build", errRing, b[0])
 	}
 	b = b[1:]
+	r := new(Ring)
+	if len(b) < len(r.id)+8 {
+		return nil, errRing
+	}
+	b = b[copy(r.id[:], b):]
+	r.generation = binary.BigEndian.Uint64(b)
+	b = b[8:]
 	if len(b) == 0 || len(b)%size != 0 || len(b)/size > maxKeys {
 		return nil, errRing
 	}
-	r := new(Ring)
 	for ; len(b) > 0; b = b[size:] {
 		created := time.UnixMilli(int64(binary.BigEndian.Uint64(b)))
 		if err := r.add([pepperSize]byte(b[8:size]), created); err != nil {
@@ -160,49 +180,4 @@ func (r *Ring) add(pepper [pepperSize]byte, created time.Time) error {
 	}
 	r.keys = append(r.keys, k)
 	return nil
-}
-
-const keyFileHead = `# Key ring of caddy server_session. Whoever can read this file and the store can
-# read sessions whose token he knows. One key a line; the first makes new tokens,
-# the others verify. Removing a line ends the sessions made under it.
-`
-
-// FormatKeyFile returns the ring as a key file: one key a line in base64url,
-// "#" begins a comment.
-func (r *Ring) FormatKeyFile() []byte {
-	var b bytes.Buffer
-	b.WriteString(keyFileHead)
-	for _, k := range r.keys {
-		fmt.Fprintf(&b, "%s # %x, %s\n", base64.RawURLEncoding.EncodeToString(k.pepper[:]), k.id, k.created.UTC().Format(time.DateOnly))
-	}
-	return b.Bytes()
-}
-
-// ParseKeyFile reads what FormatKeyFile writes. Errors name the line, never
-// what is on it.
-func ParseKeyFile(b []byte) (*Ring, error) {
-	r := new(Ring)
-	n := 0
-	for line := range bytes.Lines(b) {
-		n++
-		text, _, _ := bytes.Cut(line, []byte("#"))
-		text = bytes.TrimSpace(text)
-		if len(text) == 0 {
-			continue
-		}
-		pepper, err := base64.RawURLEncoding.Strict().DecodeString(string(text))
-		if err != nil || len(pepper) != pepperSize {
-			return nil, fmt.Errorf("%w: line %d is not %d bytes in base64url", errRing, n, pepperSize)
-		}
-		if len(r.keys) == maxKeys {
-			return nil, fmt.Errorf("%w: more than %d keys", errRing, maxKeys)
-		}
-		if err := r.add([pepperSize]byte(pepper), time.Time{}); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-	}
-	if len(r.keys) == 0 {
-		return nil, fmt.Errorf("%w: no key in it", errRing)
-	}
-	return r, nil
 }

@@ -155,8 +155,8 @@ func TestRingOfOtherRelease(t *testing.T) {
 		"version alone":   {[]byte{ringVersion}, "malformed"},
 		"cut":             {good[:len(good)-1], "malformed"},
 		"too long":        {append(bytes.Clone(good), 0), "malformed"},
-		"twice the key":   {append(bytes.Clone(good), good[1:]...), "is there twice"},
-		"too many keys":   {bytes.Repeat(good, 65)[:1+65*40], "malformed"},
+		"twice the key":   {append(bytes.Clone(good), good[17:]...), "is there twice"},
+		"too many keys":   {bytes.Repeat(good, 65)[:17+65*40], "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := sessionstoretest.NewMemory()
@@ -237,6 +237,9 @@ func TestRingWithOldKeys(t *testing.T) {
 			t.Error("the ring of the store is another one")
 		}
 		// A failure leaves the ring that there is.
+		if err := w.m.SetRing(t.Context(), both); err != nil {
+			t.Fatal(err)
+		}
 		w.store.Fail = func(string, string) error { return sessionstore.ErrUnavailable }
 		if err := w.m.SetRing(context.Background(), nil); !errors.Is(err, sessionstore.ErrUnavailable) {
 			t.Errorf("error %v", err)

@@ -89,8 +89,11 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	if err != nil {
 		return nil, err
 	}
-	h := current.header
-	h.key, h.scope, h.state = a.key, a.scope, provisional
+	h, err := m.rebind(current.header, &a)
+	if err != nil {
+		return nil, err
+	}
+	h.state = provisional
 	d.issued = issueFor(d.jar.Jar(), d.issued, &h, c, now)
 	d.armed, d.rotated, d.predecessor = false, millis(now), &current.access
 	next, err := m.insert(ctx, a, current.home, h, d.body(), c, now)
@@ -177,8 +180,11 @@ func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
 	if err != nil {
 		return res, err
 	}
-	h := ch.frozen.header
-	h.key, h.family, h.scope, h.state = a.key, newFamily(), a.scope, provisional
+	h, err := m.rebind(ch.frozen.header, &a)
+	if err != nil {
+		return res, err
+	}
+	h.family, h.state = newFamily(), provisional
 	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, ch.config, now)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()

@@ -80,29 +80,3 @@ func TestLockIsKept(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-func TestGate(t *testing.T) {
-	g := newGate()
-	if !g.enter() {
-		t.Fatal("closed at first")
-	}
-	g.hold()
-	closed := make(chan struct{})
-	go func() { g.close(); close(closed) }()
-	for g.enter() {
-		g.leave()
-		time.Sleep(time.Millisecond)
-	}
-	for range 2 {
-		select {
-		case <-closed:
-			t.Fatal("closed with operations in progress")
-		case <-time.After(10 * time.Millisecond):
-		}
-		g.leave()
-	}
-	<-closed
-	if g.enter() {
-		t.Error("opened again")
-	}
-}

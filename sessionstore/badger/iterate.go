@@ -23,10 +23,10 @@ func (s *Store) Iterate(ctx context.Context, prefix, cursor string, headBytes in
 	if headBytes < 0 {
 		return "", fmt.Errorf("%w: negative number of bytes", sessionstore.ErrInvalid)
 	}
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return "", sessionstore.ErrClosed
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 
 	txn := s.db.NewTransactionAt(latest, false)
 	defer txn.Discard()

@@ -12,6 +12,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
+	"github.com/serversession/caddy-server-session/sessionstore/internal/gate"
 )
 
 // Open opens the store in o.Dir, and makes it if there is none. It waits a few
@@ -36,7 +37,7 @@ func open(ctx context.Context, o Options) (*Store, error) {
 	log := newLogger(o.Logger)
 	s := &Store{
 		log:     log,
-		gate:    newGate(),
+		gate:    gate.New(),
 		locks:   newLocks(),
 		space:   newSpace(dir, o, log),
 		commits: make(chan struct{}, maxCommits),

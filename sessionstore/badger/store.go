@@ -18,13 +18,14 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
+	"github.com/serversession/caddy-server-session/sessionstore/internal/gate"
 )
 
 // Store is a [sessionstore.Store] in a directory.
 type Store struct {
 	db      *badger.DB
 	log     *logger
-	gate    *gate
+	gate    *gate.Gate
 	locks   *locks
 	space   *space
 	sync    *syncer
@@ -59,7 +60,7 @@ func (s *Store) Get(ctx context.Context, key string) (sessionstore.Record, error
 	if err := s.begin(ctx, key); err != nil {
 		return sessionstore.Record{}, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 
 	var r sessionstore.Record
 	err := s.read(key, func(h header, value []byte) error {
@@ -82,7 +83,7 @@ func (s *Store) CompareAndSwap(ctx context.Context, key string, old sessionstore
 	if err := s.begin(ctx, key); err != nil {
 		return sessionstore.Version{}, err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 
 	version := newVersion()
 	err := s.write(ctx, key, ttl == 0, func() (*badger.Entry, error) {
@@ -115,7 +116,7 @@ func (s *Store) Touch(ctx context.Context, key string, v sessionstore.Version, l
 	if err := s.begin(ctx, key); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 
 	return s.write(ctx, key, false, func() (entry *badger.Entry, err error) {
 		err = s.read(key, func(h header, value []byte) error {
@@ -141,7 +142,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := s.begin(ctx, key); err != nil {
 		return err
 	}
-	defer s.gate.leave()
+	defer s.gate.Leave()
 
 	return s.write(ctx, key, true, func() (*badger.Entry, error) {
 		err := s.read(key, func(header, []byte) error { return nil })
@@ -155,7 +156,7 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 // Close implements [sessionstore.Store].
 func (s *Store) Close() error {
 	s.closing.Do(func() {
-		s.gate.close()
+		s.gate.Close()
 		s.cleaner.stop()
 		s.sync.stop()
 		if err := s.db.Close(); err != nil {
@@ -174,7 +175,7 @@ func (s *Store) begin(ctx context.Context, key string) error {
 	if len(key) == 0 || len(key) > maxKeySize {
 		return fmt.Errorf("%w: key of %d bytes", sessionstore.ErrInvalid, len(key))
 	}
-	if !s.gate.enter() {
+	if !s.gate.Enter() {
 		return sessionstore.ErrClosed
 	}
 	return nil

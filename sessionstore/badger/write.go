@@ -68,7 +68,7 @@ func (s *Store) store(ctx context.Context, key string, urgent bool, decide decis
 	}
 
 	committing = true
-	s.gate.hold()
+	s.gate.Hold()
 	done := make(chan error, 1)
 	s.commit(entry, func(err error) {
 		if err == nil {
@@ -79,7 +79,7 @@ func (s *Store) store(ctx context.Context, key string, urgent bool, decide decis
 		<-s.commits
 		lock.release()
 		done <- err
-		s.gate.leave()
+		s.gate.Leave()
 	})
 	select {
 	case err := <-done:

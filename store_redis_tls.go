@@ -36,13 +36,13 @@ func (m tlsMaterial) config(s *RedisStore) (*tls.Config, error) {
 		ServerName:         s.TLSServerName,
 		InsecureSkipVerify: s.TLSInsecure,
 	}
-	if len(m.Roots) > 0 {
+	if s.TLSServerCertsPath != "" || s.TLSServerCertsPEM != "" {
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(m.Roots) {
 			return nil, errors.New("no certificate in PEM among the tls_server_certs")
 		}
 	}
-	if len(m.Certificate) > 0 {
+	if s.TLSClientCertPath != "" {
 		pair, err := tls.X509KeyPair(m.Certificate, m.Key)
 		if err != nil {
 			return nil, fmt.Errorf("tls_client_cert_path: %w", err)

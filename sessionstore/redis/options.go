@@ -103,7 +103,7 @@ func (o *Options) Validate() error {
 		}
 	case Failover:
 		if o.MasterName == "" {
-			return errors.New("Sentinels have to be asked for a primary by its name")
+			return errors.New("the primary needs its name, by which the Sentinels are asked for it (master_name)")
 		}
 	case Cluster:
 		if o.DB != 0 {

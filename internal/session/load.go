@@ -28,6 +28,9 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 	if err := m.ended(ctx, got, &c.Lifetimes, now); err != nil {
 		return nil, err
 	}
+	if got.Provisional() {
+		m.admission.leave(got.name)
+	}
 	switch {
 	case got.Frozen() && got.until != 0 && millis(now) >= got.until:
 		return nil, ErrReused

@@ -96,10 +96,13 @@ type Manager struct {
 	// ringInStore is protected by the mutex of the watch.
 	ringInStore bool
 
+	admission admission
+
 	// damaged holds the names of records that did not open.
 	damaged *names
 
-	// commits counts the goroutines that drain queues; Close waits for them.
+	// commits counts the goroutines that drain queues or do what is due now and
+	// then; Close waits for them.
 	commits sync.WaitGroup
 }
 
@@ -125,6 +128,7 @@ func Open(ctx context.Context, store sessionstore.Store, ring *Ring, cacheSize i
 		m.stripes[i] = make(stripe, 1)
 	}
 	m.queues.waiting = make(map[lookupKey]*queue)
+	m.SetQuotas(Quotas{Sessions: -1, Provisional: -1, PerClient: -1})
 	return m, nil
 }
 
@@ -161,7 +165,8 @@ type Result struct {
 }
 
 // Create begins a session with what ms store. If they store nothing, there is
-// no session: neither the result has one, nor is there an error.
+// no session: neither the result has one, nor is there an error. Its error is
+// ErrQuota if there are too many.
 func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, u Use, c *Config) (Result, error) {
 	now := time.Now()
 	d := draftOfNew(nil)
@@ -184,7 +189,7 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, u Use, c *
 	// must not tear it either.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	next, err := m.insert(ctx, a, s, h, d.body(), c, now)
+	next, err := m.admit(ctx, a, s, h, d.body(), u, c, now)
 	if err != nil {
 		return res, fmt.Errorf("creating a session: %w", err)
 	}
@@ -301,5 +306,9 @@ func (m *Manager) remove(ctx context.Context, name lookupKey) error {
 	defer unlock()
 	// The cache first: if the store fails, the next request asks it again.
 	m.cache.remove(name)
-	return m.store.Delete(ctx, name.storeKey())
+	if err := m.store.Delete(ctx, name.storeKey()); err != nil {
+		return err
+	}
+	m.admission.ended(name)
+	return nil
 }

@@ -188,7 +188,7 @@ func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
 	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, ch.config, now)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	next, err := m.insert(ctx, a, ch.frozen.home, h, d.body(), ch.config, now)
+	next, err := m.admit(ctx, a, ch.frozen.home, h, d.body(), ch.use, ch.config, now)
 	if err != nil {
 		return res, fmt.Errorf("creating a session: %w", err)
 	}

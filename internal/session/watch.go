@@ -38,7 +38,8 @@ type watch struct {
 	soon chan struct{} // a poll is wanted before its time
 }
 
-// Watch polls the store every second, until ctx is done. While it runs, a
+// Watch polls the store every second, and does what else is due now and then,
+// until ctx is done. While it runs, a
 // manager that could not do so for five seconds takes that for a failure of the
 // store.
 func (m *Manager) Watch(ctx context.Context) {
@@ -64,6 +65,7 @@ func (m *Manager) Watch(ctx context.Context) {
 		m.watch.mu.Lock()
 		_ = m.poll(ctx) // requests say so once it matters
 		m.watch.mu.Unlock()
+		m.tickAdmission(ctx, time.Now())
 	}
 }
 

@@ -64,6 +64,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 	case !x.mayHaveSession():
 		return nil, x.whyNoSession()
 	case x.session == nil:
+		x.use.Client = clientOf(x.r)
 		res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, x.use, &x.h.config)
 		if res.Token != nil {
 			metrics.created.Inc()
@@ -75,6 +76,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		if len(j.mutations) == 0 {
 			return x.keep(issued), nil
 		}
+		x.use.Client = clientOf(x.r)
 		res, err = x.manager.Update(x.r.Context(), x.session, j.mutations, x.use, &x.h.config)
 	}
 	x.logOutcome(&res)
@@ -84,6 +86,9 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		// again by a response that comes late.
 		x.h.logger.Info("a session ended before its response; the response's cookies are gone with it")
 		return nil, nil
+	case errors.Is(err, session.ErrQuota):
+		x.refusedByQuota()
+		return issued, nil
 	case err != nil:
 		return nil, x.storeFailed("commit", err)
 	}

@@ -38,6 +38,25 @@ type App struct {
 	// not be readable by others. Default: the keys are kept in the store.
 	KeyFile string `json:"key_file,omitempty"`
 
+	// How many sessions the store may hold, as far as this node knows: it counts
+	// them at least hourly. At this number a new session takes the place of the
+	// oldest one of this node whose cookie has not come back. If there is none,
+	// responses lose the cookies that would have to be stored, until there is
+	// room. A negative number means no bound. Default: 1000000.
+	MaxSessions int `json:"max_sessions,omitempty"`
+
+	// How many sessions of this node may wait for their cookie to come back for
+	// the first time. When half as many do, they wait for five minutes at most;
+	// at this number the oldest one ends for each new one. A negative number
+	// means no bound. Default: 100000.
+	MaxProvisional int `json:"max_provisional,omitempty"`
+
+	// How many of these sessions one client may have, which is an IPv4 address or
+	// an IPv6 network of 64 bits; its own oldest one ends for each further one.
+	// The address is Caddy's `client_ip`, so `trusted_proxies` matters. A negative
+	// number means no bound. Default: 1000.
+	MaxProvisionalPerClient int `json:"max_provisional_per_client,omitempty"`
+
 	// Allow servers with `log_credentials`, which write the session cookies of
 	// all users into access logs. Default: such a configuration is refused.
 	AllowCredentialLogging bool `json:"allow_credential_logging,omitempty"`
@@ -48,6 +67,13 @@ type App struct {
 
 	lease *lease
 }
+
+// Defaults, see the fields of App.
+const (
+	defaultMaxSessions             = 1_000_000
+	defaultMaxProvisional          = 100_000
+	defaultMaxProvisionalPerClient = 1_000
+)
 
 // lease is an app's share of an open store.
 type lease struct {
@@ -92,6 +118,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	a.ctx = ctx
 	a.logger = ctx.Logger()
 	a.lease = new(lease)
+	setDefault(&a.MaxSessions, defaultMaxSessions)
+	setDefault(&a.MaxProvisional, defaultMaxProvisional)
+	setDefault(&a.MaxProvisionalPerClient, defaultMaxProvisionalPerClient)
 	if a.StoreRaw == nil {
 		a.StoreRaw = json.RawMessage(`{"module": "badger"}`)
 	}

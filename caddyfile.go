@@ -152,7 +152,7 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	case "rotate_on":
 		return parseNames(d, &h.RotateOn)
 	case "max_cookies":
-		return parseNumber(d, &h.MaxCookies)
+		return parseNumber(d, &h.MaxCookies, false)
 	case "max_cookie_size":
 		return parseSize(d, &h.MaxCookieSize, false)
 	case "max_session_size":
@@ -215,6 +215,9 @@ func (c *CookieConfig) unmarshalOption(d *caddyfile.Dispenser, option string) er
 //	server_session {
 //		store    <module> ...
 //		key_file <path>
+//		max_sessions               <number>|off
+//		max_provisional            <number>|off
+//		max_provisional_per_client <number>|off
 //		allow_credential_logging
 //	}
 func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
@@ -245,6 +248,18 @@ func (a *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "key_file":
 			if !d.AllArgs(&a.KeyFile) {
 				return d.ArgErr()
+			}
+		case "max_sessions":
+			if err := parseNumber(d, &a.MaxSessions, true); err != nil {
+				return err
+			}
+		case "max_provisional":
+			if err := parseNumber(d, &a.MaxProvisional, true); err != nil {
+				return err
+			}
+		case "max_provisional_per_client":
+			if err := parseNumber(d, &a.MaxProvisionalPerClient, true); err != nil {
+				return err
 			}
 		case "allow_credential_logging":
 			if err := parseFlag(d, &a.AllowCredentialLogging); err != nil {
@@ -350,10 +365,16 @@ func parseDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
 	return nil
 }
 
-func parseNumber(d *caddyfile.Dispenser, to *int) error {
+// parseNumber reads a positive number, or "off", which is stored as -1, where
+// that means something.
+func parseNumber(d *caddyfile.Dispenser, to *int, orOff bool) error {
 	var word string
 	if !d.AllArgs(&word) {
 		return d.ArgErr()
+	}
+	if orOff && word == "off" {
+		*to = -1
+		return nil
 	}
 	n, err := strconv.Atoi(word)
 	if err != nil || n <= 0 {

@@ -13,6 +13,7 @@ var metrics = newMetrics()
 
 type metricSet struct {
 	created  prometheus.Counter
+	refused  prometheus.Counter
 	rotated  prometheus.Counter
 	ended    *prometheus.CounterVec
 	cookies  *prometheus.CounterVec
@@ -26,6 +27,7 @@ func newMetrics() *metricSet {
 	}
 	return &metricSet{
 		created: prometheus.NewCounter(opts("sessions_created_total", "Sessions created.")),
+		refused: prometheus.NewCounter(opts("sessions_refused_total", "Sessions that were not created because of max_sessions.")),
 		rotated: prometheus.NewCounter(opts("sessions_rotated_total", "Sessions that got a new token at a change of privilege.")),
 		ended: prometheus.NewCounterVec(opts("sessions_ended_total", "Sessions ended before their time, by reason."),
 			[]string{"reason"}),
@@ -42,7 +44,7 @@ func (m *metricSet) register(r *prometheus.Registry) error {
 	if r == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{m.created, m.rotated, m.ended, m.cookies, m.rejected, m.failures} {
+	for _, c := range []prometheus.Collector{m.created, m.refused, m.rotated, m.ended, m.cookies, m.rejected, m.failures} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return err

@@ -68,6 +68,7 @@ func (o *openStore) join(ctx context.Context, a *App, ring *session.Ring) error 
 			return err
 		}
 	}
+	o.manager.SetQuotas(a.quotas())
 	o.apps = append(o.apps, m)
 	return nil
 }
@@ -83,6 +84,7 @@ func (o *openStore) leave(a *App) {
 		return
 	}
 	before := o.apps[len(o.apps)-1]
+	o.manager.SetQuotas(before.app.quotas())
 	if err := o.configure(context.Background(), before); err != nil {
 		before.app.logger.Error("returning to the options of the running configuration", zap.Error(err))
 	}

@@ -53,6 +53,10 @@ const (
 	// maxEvictions bounds how many sessions one tick evicts.
 	maxEvictions = 1000
 
+	// sweepInterval is how often sessions are looked for that have ended by
+	// themselves; they do not end in the order in which they began.
+	sweepInterval = time.Minute
+
 	// Sessions are counted that often; at the quota, whether it is reached
 	// makes a difference.
 	countInterval        = time.Hour
@@ -72,6 +76,7 @@ type admission struct {
 	// busy while the work of a tick is under way, of which there is one at a
 	// time; only that looks at what follows.
 	busy        atomic.Bool
+	swept       time.Time // last
 	counted     time.Time // last
 	countFailed bool
 }
@@ -125,13 +130,16 @@ func (a *admission) full() bool {
 	return a.quotas.Sessions >= 0 && a.estimate.Load() >= int64(a.quotas.Sessions)
 }
 
-// written notes the write that made a session.
-func (a *admission) written(name lookupKey, v sessionstore.Version) {
+// written notes the write that made a session, and reports whether it did not
+// have to go meanwhile.
+func (a *admission) written(name lookupKey, v sessionstore.Version) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if e := a.named[name]; e != nil {
+	e := a.named[name]
+	if e != nil {
 		e.version = v
 	}
+	return e != nil
 }
 
 // leave forgets a session whose token came back.
@@ -150,27 +158,37 @@ func (a *admission) ended(name lookupKey) {
 }
 
 // overdue takes out sessions that have to go because quotas were lowered or
-// because of the pressure, and forgets those that have ended by themselves.
+// because of the pressure.
 func (a *admission) overdue(now time.Time) (victims []*newcomer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for range maxEvictions {
+	if now.Sub(a.swept) >= sweepInterval {
+		a.swept = now
+		a.sweep(now)
+	}
+	for len(victims) < maxEvictions && a.all.first != nil {
 		e := a.all.first
-		if e == nil {
+		tooMany := a.quotas.Provisional >= 0 && a.all.length > a.quotas.Provisional
+		tooOld := a.pressed() && e.created <= millis(now.Add(-shortProvisional))
+		if !tooMany && !tooOld {
 			break
 		}
-		switch {
-		case e.expires <= millis(now):
-			a.estimate.Add(-1)
-		case a.quotas.Provisional >= 0 && a.all.length > a.quotas.Provisional,
-			a.pressed() && e.created <= millis(now.Add(-shortProvisional)):
-			victims = append(victims, e)
-		default:
-			return victims
-		}
 		a.remove(e)
+		victims = append(victims, e)
 	}
 	return victims
+}
+
+// sweep forgets sessions that have ended by themselves.
+func (a *admission) sweep(now time.Time) {
+	var next *newcomer
+	for e := a.all.first; e != nil; e = next {
+		next = e.links[lineOfAll].after
+		if e.expires <= millis(now) {
+			a.remove(e)
+			a.estimate.Add(-1)
+		}
+	}
 }
 
 // admit writes the record of a session that a client begins, if the quotas
@@ -193,7 +211,9 @@ func (m *Manager) admit(ctx context.Context, a access, s Scope, h header, b body
 		m.admission.ended(a.name)
 		return nil, err
 	}
-	m.admission.written(a.name, next.version)
+	if !m.admission.written(a.name, next.version) {
+		m.evict(ctx, &newcomer{name: a.name, version: next.version})
+	}
 	return next, nil
 }
 
@@ -201,7 +221,7 @@ func (m *Manager) admit(ctx context.Context, a access, s Scope, h header, b body
 // written: if not, its token came back to another node.
 func (m *Manager) evict(ctx context.Context, e *newcomer) {
 	if e.version.IsZero() {
-		return // it is being written
+		return // whoever is writing it will do so
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
@@ -266,8 +286,10 @@ func (m *Manager) count(ctx context.Context, now time.Time) {
 	before := a.estimate.Load()
 	n, cursor := int64(0), ""
 	for {
-		next, err := m.store.Iterate(ctx, recordPrefix, cursor, 0, func(sessionstore.Meta) error {
-			n++
+		next, err := m.store.Iterate(ctx, recordPrefix, cursor, 0, func(r sessionstore.Meta) error {
+			if r.Size > len(movedRecord) { // else it was evicted or moved
+				n++
+			}
 			return nil
 		})
 		if a.counted, a.countFailed = now, err != nil; err != nil {

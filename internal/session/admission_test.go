@@ -295,6 +295,27 @@ func TestFailedCreationIsForgotten(t *testing.T) {
 	})
 }
 
+// A session that has to go while it is being written does.
+func TestEvictedWhileWritten(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		evicted := w.quotas(Quotas{Sessions: -1, Provisional: -1, PerClient: 1})
+		g := w.hold(sessionstoretest.OpCompareAndSwap)
+		var slow []*Token
+		go func() { slow = w.visits(from(1), 1) }()
+		synctest.Wait()
+		w.store.Fail = nil
+		next := w.visits(from(1), 1)
+		g.release()
+		synctest.Wait()
+		if w.open(slow) != 0 || w.open(next) != 1 || *evicted != 1 {
+			t.Errorf("%d and %d are there, %d evictions are told of", w.open(slow), w.open(next), *evicted)
+		}
+		if got := w.m.admission.estimate.Load(); got != 1 {
+			t.Errorf("%d sessions are counted", got)
+		}
+	})
+}
+
 // Requests of live sessions do not wait for those that create some.
 func TestLiveRequestsTakeNoLock(t *testing.T) {
 	w := newWorld(t, cached)
@@ -334,7 +355,7 @@ func TestExpiredNewcomersAreForgotten(t *testing.T) {
 // TestAdmissionModel lets clients come, come back and leave in any order.
 func TestAdmissionModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		synctest.Test(t, func(t *testing.T) {
+		inBubble(t, rt, func(t *testing.T) {
 			w := newWorld(t, rapid.SampledFrom([]int64{cached, uncached}).Draw(rt, "cache"))
 			defer w.m.Close()
 			bound := func(name string, most int) int {
@@ -408,7 +429,7 @@ func TestAdmissionModel(t *testing.T) {
 					living = slices.Delete(living, i, i+1)
 				},
 				"wait": func(rt *rapid.T) {
-					time.Sleep(time.Duration(rapid.IntRange(1, 400).Draw(rt, "seconds")) * time.Second)
+					time.Sleep(time.Duration(rapid.IntRange(60, 400).Draw(rt, "seconds")) * time.Second)
 					w.tick(w.m)
 					drop()
 				},

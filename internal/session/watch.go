@@ -39,9 +39,8 @@ type watch struct {
 }
 
 // Watch polls the store every second, and does what else is due now and then,
-// until ctx is done. While it runs, a
-// manager that could not do so for five seconds takes that for a failure of the
-// store.
+// until ctx is done. While it runs, a manager that could not poll for five
+// seconds takes that for a failure of the store.
 func (m *Manager) Watch(ctx context.Context) {
 	m.watch.mu.Lock()
 	m.watch.running = true

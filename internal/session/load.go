@@ -94,6 +94,7 @@ func (m *Manager) read(ctx context.Context, a access, s Scope) (*Session, error)
 		h, b, err := open(&a, r.Value)
 		switch {
 		case err == nil:
+			m.scopes.note(s)
 			return &Session{
 				access: a, home: s, header: h, body: b, version: r.Version,
 				lastSeen: r.LastSeen, expires: r.Expires,

@@ -101,6 +101,9 @@ type Manager struct {
 	// damaged holds the names of records that did not open.
 	damaged *names
 
+	// scopes are those of the sessions that were used.
+	scopes scopeNames
+
 	// commits counts the goroutines that drain queues or do what is due now and
 	// then; Close waits for them.
 	commits sync.WaitGroup
@@ -211,6 +214,7 @@ func (m *Manager) insert(ctx context.Context, a access, s Scope, h header, b bod
 		return nil, err
 	}
 	m.cache.put(next)
+	m.scopes.note(s)
 	return next, nil
 }
 

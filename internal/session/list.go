@@ -126,7 +126,7 @@ func infoOf(h *header, meta *sessionstore.Meta, scopes map[scopeID]string) Info 
 		Size:     meta.Size,
 		Cookies:  int(h.cookies),
 		Key:      hex.EncodeToString(h.key[:]),
-		Subject:  h.subject != [16]byte{},
+		Subject:  h.subject != (subjectID{}),
 	}
 }
 

@@ -210,6 +210,19 @@ func (a *App) manager() (*session.Manager, error) {
 	return open.manager, nil
 }
 
+// openStore returns the open store likewise.
+func (a *App) openStore() (*openStore, error) {
+	if _, err := a.manager(); err != nil {
+		return nil, err
+	}
+	a.lease.mu.Lock()
+	defer a.lease.mu.Unlock()
+	if a.lease.open == nil {
+		return nil, errReleased
+	}
+	return a.lease.open, nil
+}
+
 var errReleased = errors.New("the configuration of this request is gone")
 
 // openTimeout bounds the opening of a store; Badger may have to replay a log.

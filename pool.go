@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
@@ -21,6 +22,7 @@ var stores = caddy.NewUsagePool()
 type openStore struct {
 	store   sessionstore.Store
 	manager *session.Manager
+	since   time.Time
 
 	// unwatch ends the goroutine that keeps the manager in touch with other
 	// nodes.
@@ -44,7 +46,7 @@ func openShared(ctx context.Context, p StoreProvider, ring *session.Ring, logger
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &openStore{store: store, manager: manager, unwatch: watch(manager)}, nil
+	return &openStore{store: store, manager: manager, since: time.Now(), unwatch: watch(manager)}, nil
 }
 
 // watch keeps a manager in touch with other nodes until it is told to end.

@@ -185,3 +185,11 @@ func eachRecord(ctx context.Context, store sessionstore.Store, prefix string, he
 
 // ErrCursor means that a cursor is none that List returned.
 var ErrCursor = errors.New("no cursor of this listing")
+
+// Cached returns how many sessions are in memory, about.
+func (m *Manager) Cached() int {
+	if sessions := m.cache.sessions.Load(); sessions != nil {
+		return sessions.EstimatedSize()
+	}
+	return 0
+}

@@ -10,9 +10,16 @@ import (
 	_ "github.com/caddyserver/caddy/v2/modules/standard"
 )
 
-// What the README shows is what the parser takes, formatted as Caddy does.
+// What the README and the page of stores show is what the parser takes,
+// formatted as Caddy does.
 func TestREADMECaddyfiles(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
+	for _, page := range []string{"README.md", "docs/stores.md"} {
+		t.Run(page, func(t *testing.T) { testCaddyfilesIn(t, page) })
+	}
+}
+
+func testCaddyfilesIn(t *testing.T, page string) {
+	readme, err := os.ReadFile(page)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +29,7 @@ func TestREADMECaddyfiles(t *testing.T) {
 	}
 	adapter := caddyfile.Adapter{ServerType: httpcaddyfile.ServerType{}}
 	for _, block := range blocks {
-		if _, warnings, err := adapter.Adapt(block[1], map[string]any{"filename": "README.md"}); err != nil || len(warnings) > 0 {
+		if _, warnings, err := adapter.Adapt(block[1], map[string]any{"filename": page}); err != nil || len(warnings) > 0 {
 			t.Errorf("%s\n%v %v", block[1], warnings, err)
 		}
 		if formatted := caddyfile.Format(block[1]); string(formatted) != string(block[1]) {

@@ -88,8 +88,13 @@ func (s *Store) breakerOf(key string) *breaker {
 		return s.breakers[0]
 	}
 	// A server of a cluster has ranges of the slots.
+	return s.breakers[s.slotOf(key)*len(s.breakers)/slots]
+}
+
+// slotOf returns the slot of a key in a cluster.
+func (s *Store) slotOf(key string) int {
 	get := s.client.B().Get().Key(key).Build()
-	return s.breakers[int(get.Slot()&(slots-1))*len(s.breakers)/slots]
+	return int(get.Slot() & (slots - 1))
 }
 
 const (

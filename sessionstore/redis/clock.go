@@ -14,6 +14,17 @@ import (
 // write, and asked for it by a read when nothing was written for a while.
 type clock struct {
 	sample atomic.Pointer[clockSample]
+
+	// wall replaces the clock of this machine in tests.
+	wall func() time.Time
+}
+
+// now is the time by the clock of this machine.
+func (c *clock) now() time.Time {
+	if c.wall != nil {
+		return c.wall()
+	}
+	return time.Now()
 }
 
 type clockSample struct {
@@ -47,10 +58,16 @@ func (c *clock) skew() time.Duration {
 	if s == nil {
 		return 0
 	}
-	now := time.Now()
-	ahead := time.UnixMilli(s.server).Add(now.Sub(s.local)).Sub(now.Round(0))
+	// Without the monotonic part, Sub compares what the clocks say.
+	ahead := time.UnixMilli(s.server).Add(time.Since(s.local)).Sub(c.now().Round(0))
 	if ahead.Abs() <= clockTolerance {
 		return 0
 	}
 	return ahead.Round(time.Second)
+}
+
+// passed reports whether a record ended at a time of this machine's clock. The
+// server removes it by itself; this is for one that does so late.
+func (c *clock) passed(expires time.Time) bool {
+	return !expires.IsZero() && !c.now().Before(expires)
 }

@@ -172,7 +172,7 @@ func (s *Store) page(ctx context.Context, n node, prefix string, scan uint64, he
 			Size:    int(size) - headerSize,
 			Version: h.version,
 		}
-		if m.LastSeen, m.Expires = h.times(skew); !expired(m.Expires) {
+		if m.LastSeen, m.Expires = h.times(skew); !s.clock.passed(m.Expires) {
 			metas = append(metas, m)
 		}
 	}

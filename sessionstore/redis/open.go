@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -69,6 +70,13 @@ func (s *Store) openError(err error) error {
 		return fmt.Errorf("the Sentinels know no primary of the name %q", s.options.MasterName)
 	}
 	message := clean(err.Error(), s.options.secrets())
+	if strings.HasPrefix(message, "NOAUTH") {
+		return errors.New("NOAUTH: it asks for a password")
+	}
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return errors.New(message)
+	}
 	if _, refused := rueidis.IsRedisErr(err); refused && !strings.HasPrefix(message, "LOADING") && !strings.HasPrefix(message, "CLUSTERDOWN") {
 		return errors.New(message)
 	}

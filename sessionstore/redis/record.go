@@ -68,12 +68,6 @@ func (h header) times(skew time.Duration) (lastSeen, expires time.Time) {
 	return time.UnixMilli(h.lastSeen).Add(-skew), expires
 }
 
-// expired reports whether the record has ended. The server removes it by the
-// same clock, so this only matters where it does not.
-func expired(expires time.Time) bool {
-	return !expires.IsZero() && !time.Now().Before(expires)
-}
-
 // milliseconds returns t for a script, within what a header can hold.
 func milliseconds(t time.Time) string {
 	return strconv.FormatInt(min(max(t.UnixMilli(), 0), maxTime), 10)

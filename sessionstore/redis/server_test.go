@@ -94,16 +94,6 @@ func (s *server) start() {
 	s.t.Helper()
 	s.launch()
 	s.eventually("the server answers", func() error {
-		conn, err := net.Dial("tcp", s.address())
-		if err != nil {
-			return err
-		}
-		return conn.Close()
-	})
-	if s.connect.TLSConfig != nil {
-		return
-	}
-	s.eventually("the server has loaded", func() error {
 		_, err := s.try("PING")
 		if err != nil && strings.HasPrefix(err.Error(), "NOAUTH") {
 			return nil
@@ -143,6 +133,13 @@ func (s *server) do(words ...string) string {
 		s.t.Fatalf("%s: %v", words, err)
 	}
 	return answer
+}
+
+// as returns a copy that speaks with the server as another user.
+func (s *server) as(username, password string) *server {
+	other := *s
+	other.connect.Username, other.connect.Password = username, password
+	return &other
 }
 
 func (s *server) try(words ...string) (string, error) {

@@ -74,7 +74,7 @@ func (s *Store) Get(ctx context.Context, key string) (sessionstore.Record, error
 	}
 	r := sessionstore.Record{Value: value, Version: h.version}
 	r.LastSeen, r.Expires = h.times(s.clock.skew())
-	if expired(r.Expires) {
+	if s.clock.passed(r.Expires) {
 		return sessionstore.Record{}, sessionstore.ErrNotFound
 	}
 	return r, nil

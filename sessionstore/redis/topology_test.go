@@ -17,7 +17,7 @@ func startCluster(t testing.TB, replicas bool, config ...string) []*server {
 	nodes := make([]*server, n)
 	for i := range nodes {
 		nodes[i] = startServer(t, append([]string{
-			"cluster-enabled yes", "cluster-node-timeout 1000", fmt.Sprintf("cluster-port %d", freePort(t)),
+			"cluster-enabled yes", "cluster-node-timeout 1000", "cluster-require-full-coverage no", fmt.Sprintf("cluster-port %d", freePort(t)),
 		}, config...)...)
 	}
 	for i, from := range []int{0, 5461, 10923} {
@@ -28,15 +28,9 @@ func startCluster(t testing.TB, replicas bool, config ...string) []*server {
 		node.do("CLUSTER", "SET-CONFIG-EPOCH", fmt.Sprint(i+1))
 	}
 	bus := func(s *server) string {
-		var port string
-		for _, line := range config {
-			_ = line
-		}
 		self := s.do("CLUSTER", "NODES")
 		_, rest, _ := strings.Cut(self, "@")
-		port, _, _ = strings.Cut(rest, " ")
-		port, _, _ = strings.Cut(port, ",")
-		return port
+		return rest[:strings.IndexAny(rest, " ,")]
 	}
 	for _, node := range nodes[1:] {
 		nodes[0].do("CLUSTER", "MEET", "127.0.0.1", fmt.Sprint(node.port), bus(node))
@@ -51,11 +45,8 @@ func startCluster(t testing.TB, replicas bool, config ...string) []*server {
 	}
 	if replicas {
 		for i, node := range nodes[3:] {
-			id := nodes[i].do("CLUSTER", "MYID")
-			_, id, _ = strings.Cut(id, `"Value":"`)
-			id, _, _ = strings.Cut(id, `"`)
 			node.eventually("becomes a replica", func() error {
-				_, err := node.try("CLUSTER", "REPLICATE", id)
+				_, err := node.try("CLUSTER", "REPLICATE", clusterID(nodes[i]))
 				return err
 			})
 		}
@@ -82,12 +73,14 @@ type sentinels struct {
 
 const masterName = "sessions"
 
-func startSentinels(t testing.TB) *sentinels {
+// startSentinels adds a line to the configuration of the servers and one to that
+// of the Sentinels.
+func startSentinels(t testing.TB, forServers, forSentinels string) *sentinels {
 	t.Helper()
-	s := &sentinels{primary: startServer(t)}
-	s.replica = startServer(t, fmt.Sprintf("replicaof 127.0.0.1 %d", s.primary.port))
+	s := &sentinels{primary: startServer(t, forServers)}
+	s.replica = startServer(t, forServers, fmt.Sprintf("replicaof 127.0.0.1 %d", s.primary.port))
 	for range 3 {
-		watch := newServer(t, "redis-sentinel",
+		watch := newServer(t, "redis-sentinel", forSentinels,
 			fmt.Sprintf("sentinel monitor %s 127.0.0.1 %d 2", masterName, s.primary.port),
 			"sentinel down-after-milliseconds "+masterName+" 500",
 			"sentinel failover-timeout "+masterName+" 3000",

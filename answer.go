@@ -32,6 +32,7 @@ func (x *exchange) commit(status int) {
 
 	x.use.Action = !isSafe(x.r.Method) || isRedirect(status)
 	x.use.Ordinary = x.r.Method == http.MethodGet && status == http.StatusOK
+	x.use.Subject = x.subject(h)
 	issued, err := x.store(&j, h)
 	if err != nil {
 		x.refuse(err)
@@ -54,8 +55,19 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 			return nil, x.storeFailed("end", err)
 		}
 		metrics.ended.WithLabelValues("clear_site_data").Inc()
-		x.token, x.session = nil, nil
 		issued = x.clearLines(x.names)
+		if x.side != "" {
+			issued = append(issued, x.clearLine(x.names.tokenName(x.side), x.names.domain))
+		}
+		for _, s := range x.sides {
+			if s.session != nil {
+				if err := x.manager.End(x.r.Context(), s.session); err != nil {
+					return nil, x.storeFailed("end", err)
+				}
+			}
+			issued = append(issued, x.clearLine(x.names.tokenName(s.suffix), x.names.domain))
+		}
+		x.token, x.session, x.side, x.sides = nil, nil, "", nil
 	}
 	var res session.Result
 	switch {
@@ -68,6 +80,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, x.use, &x.h.config)
 		if res.Token != nil {
 			metrics.created.Inc()
+			x.side, x.began = x.begins(), true
 		}
 	default:
 		if !x.session.Frozen() {
@@ -93,23 +106,28 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		return nil, x.storeFailed("commit", err)
 	}
 	if res.Session != nil {
-		began := x.session == nil
 		x.session = res.Session
-		if res.Token != nil {
-			if !began {
-				metrics.rotated.Inc()
-			}
-			x.token = res.Token
-		}
-		if began {
+		if x.began {
 			x.setPlaceholder()
 		}
-		issued = append(issued, x.staleLines(j)...)
-		if res.Reissue || x.replaced != nil {
-			issued = append(issued, x.issueLines()...)
-		}
+		issued = append(append(issued, x.staleLines(j)...), x.tell(&res)...)
 	}
 	return issued, nil
+}
+
+// tell returns the lines that tell the browser what became of its session.
+func (x *exchange) tell(res *session.Result) (lines []string) {
+	x.session = res.Session
+	if res.Token != nil {
+		if !x.began {
+			metrics.rotated.Inc()
+		}
+		x.token = res.Token
+	}
+	if res.Reissue || x.replaced != nil || x.promotes() {
+		lines = x.issueLines()
+	}
+	return append(lines, x.settleSides()...)
 }
 
 // keep notes that the session is in use. Nothing is lost if that fails, so the
@@ -123,11 +141,7 @@ func (x *exchange) keep(issued []string) []string {
 		}
 		return issued
 	}
-	if res.Reissue || x.replaced != nil {
-		x.session = res.Session
-		issued = append(issued, x.issueLines()...)
-	}
-	return issued
+	return append(issued, x.tell(&res)...)
 }
 
 // handBack gives cookies to the browser, with their attributes, that the rules
@@ -154,6 +168,9 @@ func (x *exchange) handBack(j *judgement) (lines []string) {
 // storeFailed decides what becomes of a response whose commit failed: an error
 // if it is to be refused.
 func (x *exchange) storeFailed(operation string, err error) error {
+	if x.r.Context().Err() != nil {
+		return fmt.Errorf("the client has left: %w", err) // nobody gets this answer
+	}
 	metrics.failures.WithLabelValues(operation).Inc()
 	x.h.logger.Error("the session store failed; the response's cookies are lost", zap.String("operation", operation), zap.Error(err))
 	if x.h.OnStoreError == optionAnonymous {

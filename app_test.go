@@ -403,6 +403,7 @@ func (s *server) get(path, cookies string) *http.Response {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	typed(r)
 	if cookies != "" {
 		r.Header.Set("Cookie", cookies)
 	}

@@ -59,6 +59,7 @@ func (c *chain) everything(http2 bool, method, path, cookies string) (*http.Resp
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	typed(r)
 	r.Header.Set("Accept-Encoding", "gzip")
 	if cookies != "" {
 		r.Header.Set("Cookie", cookies)

@@ -1,17 +1,10 @@
 package serversession
 
 import (
-	"math"
-	"slices"
-	"strconv"
-	"strings"
-
-	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
-	"github.com/dustin/go-humanize"
 )
 
 func init() {
@@ -40,17 +33,6 @@ func parseGlobalOption(d *caddyfile.Dispenser, existing any) (any, error) {
 	return httpcaddyfile.App{Name: "server_session", Value: caddyconfig.JSON(app, nil)}, nil
 }
 
-// once rejects options that are given twice: the second would silently win.
-type once map[string]bool
-
-func (o once) check(d *caddyfile.Dispenser, name string) error {
-	if o[name] {
-		return d.Errf("%s is already specified", name)
-	}
-	o[name] = true
-	return nil
-}
-
 // UnmarshalCaddyfile sets up the handler from Caddyfile tokens. Syntax:
 //
 //	server_session [<matcher>] [<name>] {
@@ -73,7 +55,12 @@ func (o once) check(d *caddyfile.Dispenser, name string) error {
 //		absolute_timeout    <duration>
 //		provisional_timeout <duration>
 //
-//		rotate_on auto|off|<names...>
+//		rotate_on   auto|off|<names...>
+//		renew_after <duration>|off
+//		background  <paths...>
+//
+//		subject        <placeholder>
+//		subject_header <name>
 //
 //		max_cookies      <number>
 //		max_cookie_size  <size>
@@ -151,6 +138,18 @@ func (h *Handler) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 		return parseDuration(d, &h.ProvisionalTimeout)
 	case "rotate_on":
 		return parseNames(d, &h.RotateOn)
+	case "renew_after":
+		return parseDurationOrOff(d, &h.RenewAfter)
+	case "background":
+		h.Background = d.RemainingArgs()
+		if len(h.Background) == 0 {
+			return d.ArgErr()
+		}
+		return nil
+	case "subject":
+		return parseString(d, &h.Subject)
+	case "subject_header":
+		return parseString(d, &h.SubjectHeader)
 	case "max_cookies":
 		return parseNumber(d, &h.MaxCookies, false)
 	case "max_cookie_size":
@@ -187,10 +186,7 @@ func (c *CookieConfig) unmarshal(d *caddyfile.Dispenser) error {
 func (c *CookieConfig) unmarshalOption(d *caddyfile.Dispenser, option string) error {
 	switch option {
 	case "domain":
-		if !d.AllArgs(&c.Domain) {
-			return d.ArgErr()
-		}
-		return nil
+		return parseString(d, &c.Domain)
 	case "same_site":
 		return parseWord(d, &c.SameSite, optionAuto, "lax", "strict", "none")
 	case "previous":
@@ -308,101 +304,6 @@ func (s *BadgerStore) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func parseNames(d *caddyfile.Dispenser, to *[]string) error {
-	names := d.RemainingArgs()
-	if len(names) == 0 {
-		return d.ArgErr()
-	}
-	*to = append(*to, names...)
-	return nil
-}
-
-func parseFlag(d *caddyfile.Dispenser, to *bool) error {
-	if d.NextArg() {
-		return d.ArgErr()
-	}
-	*to = true
-	return nil
-}
-
-func parseSwitch(d *caddyfile.Dispenser, to *bool) error {
-	var word string
-	if err := parseWord(d, &word, "on", "off"); err != nil {
-		return err
-	}
-	*to = word == "on"
-	return nil
-}
-
-func parseWord(d *caddyfile.Dispenser, to *string, words ...string) error {
-	var word string
-	if !d.AllArgs(&word) {
-		return d.ArgErr()
-	}
-	if !slices.Contains(words, word) {
-		return d.Errf("'%s' is none of %s", word, strings.Join(words, ", "))
-	}
-	*to = word
-	return nil
-}
-
-func parseDuration(d *caddyfile.Dispenser, to *caddy.Duration) error {
-	var word string
-	if !d.AllArgs(&word) {
-		return d.ArgErr()
-	}
-	duration, err := caddy.ParseDuration(word)
-	if err != nil {
-		return d.Errf("bad duration value '%s': %v", word, err)
-	}
-	if duration <= 0 {
-		return d.Errf("duration '%s' is not positive", word)
-	}
-	*to = caddy.Duration(duration)
-	return nil
-}
-
-// parseNumber reads a positive number, or "off", which is stored as -1, where
-// that means something.
-func parseNumber(d *caddyfile.Dispenser, to *int, orOff bool) error {
-	var word string
-	if !d.AllArgs(&word) {
-		return d.ArgErr()
-	}
-	if orOff && word == "off" {
-		*to = -1
-		return nil
-	}
-	n, err := strconv.Atoi(word)
-	if err != nil || n <= 0 {
-		return d.Errf("'%s' is not a positive number", word)
-	}
-	*to = n
-	return nil
-}
-
-// parseSize reads a size in bytes, or "off", which is stored as -1, where that
-// means something.
-func parseSize(d *caddyfile.Dispenser, to *int64, orOff bool) error {
-	var word string
-	if !d.AllArgs(&word) {
-		return d.ArgErr()
-	}
-	if orOff && word == "off" {
-		*to = -1
-		return nil
-	}
-	n, err := humanize.ParseBytes(word)
-	if err != nil {
-		return d.Errf("bad size '%s': %v", word, err)
-	}
-	if n == 0 || n > math.MaxInt64 {
-		return d.Errf("size '%s' is out of range", word)
-	}
-	*to = int64(n)
 	return nil
 }
 

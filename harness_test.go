@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -386,13 +387,28 @@ func answers(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-// request makes a request as Caddy's server prepares it.
+// request makes a request as Caddy's server prepares it, of a user who has
+// typed the address.
 func request(method, target string, cookies ...string) *http.Request {
 	r := httptest.NewRequest(method, target, nil)
+	typed(r)
 	if len(cookies) > 0 {
 		r.Header["Cookie"] = cookies
 	}
 	return prepared(r)
+}
+
+// typed adds what a browser says of an address that its user has typed.
+func typed(r *http.Request) {
+	maps.Copy(r.Header, http.Header{
+		"Sec-Fetch-Site": {"none"}, "Sec-Fetch-Mode": {"navigate"}, "Sec-Fetch-Dest": {"document"},
+	})
+}
+
+// silent takes away what a browser says about where a request comes from.
+func silent(r *http.Request) *http.Request {
+	maps.DeleteFunc(r.Header, func(name string, _ []string) bool { return strings.HasPrefix(name, "Sec-Fetch-") })
+	return r
 }
 
 func get(target string, cookies ...string) *http.Request { return request("GET", target, cookies...) }

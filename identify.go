@@ -41,6 +41,11 @@ type exchange struct {
 	token   *session.Token   // of session
 	session *session.Session // nil: none
 
+	sides    []side // side sessions that came along; see sides.go
+	side     string // the suffix of the cookie of session, if that is one itself
+	hadToken bool   // the browser sent the session cookie, whatever it opens
+	began    bool   // session began with this response
+
 	// lost says that the request may have a session which could not be loaded.
 	// It goes on without one, and no other may take its place.
 	lost bool
@@ -110,6 +115,10 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, e
 		},
 	}
 	x.scope = x.names.scope(host)
+	x.use.Scope = x.scope
+	if x.use.Background, err = h.background.MatchWithError(r); err != nil {
+		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
+	}
 	if x.mayHaveSession() {
 		x.findTokens()
 	}
@@ -138,10 +147,15 @@ func (x *exchange) findTokens() {
 	for p := range cookie.Pieces(x.clientCookies()) {
 		switch p.Name {
 		case x.names.token:
+			x.hadToken = true
 			x.present(p.Value, x.names)
 		case x.names.marker:
 			x.use.Marker = true
 		default:
+			if suffix, ok := x.names.side(p.Name); ok {
+				x.presentSide(p.Value, suffix)
+				continue
+			}
 			for i := range x.names.previous {
 				switch under := &x.names.previous[i]; p.Name {
 				case under.token:
@@ -196,6 +210,9 @@ func (x *exchange) load() error {
 			err = x.loadUnder(&x.names.previous[i])
 		}
 	}
+	if err == nil && len(x.sides) > 0 {
+		err = x.loadSides()
+	}
 	if err != nil {
 		metrics.failures.WithLabelValues("load").Inc()
 		x.h.logger.Error("loading a session failed", zap.Error(err))
@@ -230,29 +247,39 @@ func (x *exchange) loadUnder(names *naming) error {
 		case err == nil:
 			live++
 			x.token, x.session = p.token, s
-		case errors.Is(err, session.ErrReused):
-			metrics.rejected.WithLabelValues("reused").Inc()
-			x.h.logger.Warn("a session token was presented after it had been replaced")
-		case errors.Is(err, session.ErrRevoked):
-			metrics.rejected.WithLabelValues("revoked").Inc()
-		case errors.Is(err, session.ErrNoSession):
-			metrics.rejected.WithLabelValues("unknown").Inc()
-		case errors.Is(err, session.ErrDamaged):
-			metrics.rejected.WithLabelValues("damaged").Inc()
-			x.h.logger.Error("a session record is damaged or was exchanged; going on without a session", zap.Error(err))
-		default:
+		case !x.opensNothing(err):
 			x.token, x.session = nil, nil
 			return err
 		}
 	}
 	if live > 1 {
 		metrics.rejected.WithLabelValues("ambiguous").Inc()
-		x.token, x.session = nil, nil
+		x.token, x.session, x.sides = nil, nil, nil
 	}
-	if x.session != nil && names != x.names {
+	if x.session != nil && names != x.names && !x.session.Superseded() {
 		x.replaced = names
 	}
 	return nil
+}
+
+// opensNothing reports whether a session could not be loaded because there is
+// none, and takes note of it.
+func (x *exchange) opensNothing(err error) bool {
+	switch {
+	case errors.Is(err, session.ErrReused):
+		metrics.rejected.WithLabelValues("reused").Inc()
+		x.h.logger.Warn("a session token was presented after it had been replaced")
+	case errors.Is(err, session.ErrRevoked):
+		metrics.rejected.WithLabelValues("revoked").Inc()
+	case errors.Is(err, session.ErrNoSession):
+		metrics.rejected.WithLabelValues("unknown").Inc()
+	case errors.Is(err, session.ErrDamaged):
+		metrics.rejected.WithLabelValues("damaged").Inc()
+		x.h.logger.Error("a session record is damaged or was exchanged; going on without a session", zap.Error(err))
+	default:
+		return false
+	}
+	return true
 }
 
 func (x *exchange) setPlaceholder() {

@@ -8,6 +8,7 @@ package serversession
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -94,6 +95,25 @@ type Handler struct {
 	// value. Default: `auto`.
 	RotateOn []string `json:"rotate_on,omitempty"`
 
+	// The age at which a session gets a new token, when the browser asks for a
+	// page. The old one stays good until the new one has come back. Default: none;
+	// tokens last as long as the session.
+	RenewAfter caddy.Duration `json:"renew_after,omitempty"`
+
+	// Paths of requests that do not count as use of a session, such as those of
+	// pages that poll. They take the syntax of the `path` matcher. Default: all
+	// requests count.
+	Background caddyhttp.MatchPath `json:"background,omitempty"`
+
+	// Whose session it is, with placeholders, such as `{http.auth.user.id}`: the
+	// sessions of one subject can be revoked together. Only a keyed hash of it is
+	// stored. Default: nobody's in particular.
+	Subject string `json:"subject,omitempty"`
+
+	// The name of a header with which the application says whose session it is.
+	// It is removed from the response, and counts before `subject`. Default: none.
+	SubjectHeader string `json:"subject_header,omitempty"`
+
 	// How many cookies a session holds at most. Default: 180.
 	MaxCookies int `json:"max_cookies,omitempty"`
 
@@ -121,6 +141,8 @@ type Handler struct {
 	logger *zap.Logger
 
 	secure, cleartext naming // our cookies, on connections of either kind
+
+	background caddyhttp.MatchPath
 
 	explained *onceByName // cookies about which the log has said enough
 }
@@ -192,6 +214,11 @@ func (h *Handler) Provision(ctx caddy.Context) error {
 			Protected:     policy.SessionLike,
 		},
 		SessionLike: policy.SessionLike,
+		RenewAfter:  time.Duration(h.RenewAfter),
+	}
+	h.background = slices.Clone(h.Background) // it is changed in place
+	if err := h.background.Provision(ctx); err != nil {
+		return fmt.Errorf("background: %w", err)
 	}
 	if h.config.RotateOn, h.config.RotateOnAnyChange, err = rotation(h.RotateOn); err != nil {
 		return err

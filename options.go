@@ -3,11 +3,13 @@ package serversession
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/serversession/caddy-server-session/internal/cookie"
 	"github.com/serversession/caddy-server-session/internal/policy"
@@ -45,6 +47,7 @@ var sameSites = map[string]cookie.SameSite{
 // compile fills in defaults and makes of options what they mean.
 func (h *Handler) compile() (err error) {
 	h.setDefaults()
+	h.SubjectHeader = http.CanonicalHeaderKey(h.SubjectHeader)
 	if err := h.Cookie.canonicalize(); err != nil {
 		return fmt.Errorf("cookie: %w", err)
 	}
@@ -131,6 +134,12 @@ func (h *Handler) Validate() error {
 	if _, _, err := rotation(h.RotateOn); err != nil {
 		return err
 	}
+	if err := checkSubjectHeader(h.SubjectHeader); err != nil {
+		return err
+	}
+	if h.RenewAfter != 0 && h.RenewAfter < caddy.Duration(time.Minute) {
+		return fmt.Errorf("renew_after: %v is less than a minute", time.Duration(h.RenewAfter))
+	}
 	if err := checkContradictions(h.Store, h.Pass, h.Drop); err != nil {
 		return err
 	}
@@ -171,6 +180,18 @@ func (h *Handler) Validate() error {
 }
 
 const maxSessionSizeLimit = 512 << 10
+
+// checkSubjectHeader refuses headers that have a meaning of their own.
+func checkSubjectHeader(name string) error {
+	switch {
+	case name == "":
+	case !httpguts.ValidHeaderFieldName(name):
+		return fmt.Errorf("subject_header: %q is not the name of a header", name)
+	case isSetCookie(name), strings.EqualFold(name, "Clear-Site-Data"), strings.EqualFold(name, "Trailer"):
+		return fmt.Errorf("subject_header: %s has another meaning", name)
+	}
+	return nil
+}
 
 // checkContradictions refuses a name that stands in two lists: the order in
 // which they apply is for patterns that overlap.

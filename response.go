@@ -65,6 +65,7 @@ func (x *exchange) scrub() {
 		x.takeBack()
 	}
 	delete(h, "Set-Cookie2")
+	delete(h, x.h.SubjectHeader)
 	// Names in the trailer are not canonicalised by who sets them.
 	for name := range h {
 		if trailer, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && isSetCookie(trailer) {

@@ -1,6 +1,7 @@
 package serversession
 
 import (
+	"crypto/rand"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +23,16 @@ const (
 // cookie without content and without lifetime, which a browser that was
 // restarted does not have any more.
 const markerSuffix = "-b"
+
+// A side session's cookie has the name of the session cookie, sideMark and a
+// random suffix. No application is known to use a name like that, which matters
+// where ours has no prefix.
+const (
+	sideMark      = '~'
+	sideSuffixLen = 6
+)
+
+func newSideSuffix() string { return strings.ToLower(rand.Text()[:sideSuffixLen]) }
 
 // naming is how our cookies are named on one kind of connection.
 type naming struct {
@@ -77,9 +88,28 @@ func (n *naming) scope(host string) session.Scope {
 	return session.NewScope(n.token, host)
 }
 
+// side returns the suffix of the name of a side session's cookie.
+func (n *naming) side(name string) (suffix string, ok bool) {
+	if len(name) != len(n.token)+1+sideSuffixLen || name[len(n.token)] != sideMark || name[:len(n.token)] != n.token {
+		return "", false
+	}
+	return name[len(n.token)+1:], true
+}
+
+// tokenName returns the name of the cookie of a session, or of a side session.
+func (n *naming) tokenName(side string) string {
+	if side == "" {
+		return n.token
+	}
+	return n.token + string(sideMark) + side
+}
+
 // ours reports whether a cookie of the client has a name of ours.
 func (n *naming) ours(name string) bool {
 	if name == n.token || name == n.marker || n.isReserved(name) {
+		return true
+	}
+	if _, ok := n.side(name); ok {
 		return true
 	}
 	for i := range n.previous {
@@ -94,7 +124,8 @@ func (n *naming) ours(name string) bool {
 // prefixes without regard to case.
 func (n *naming) isReserved(name string) bool {
 	for _, r := range n.reserved {
-		if len(name) == len(r) && strings.EqualFold(name, r) {
+		if len(name) == len(r) && strings.EqualFold(name, r) ||
+			len(name) == len(r)+1+sideSuffixLen && name[len(r)] == sideMark && strings.EqualFold(name[:len(r)], r) {
 			return true
 		}
 	}
@@ -102,11 +133,17 @@ func (n *naming) isReserved(name string) bool {
 }
 
 // issueLines returns the Set-Cookie lines that tell the browser its session
-// cookie and, if that outlives the browser's session, the marker of it.
+// cookie and, if that outlives the browser's session, the marker of it. A side
+// session, which does not last, has no marker.
 func (x *exchange) issueLines() []string {
 	issue := x.session.Issued()
-	lines := []string{x.cookieLineFor(x.names.token, x.token.CookieValue(), issue)}
-	if !issue.Expires.IsZero() {
+	var lines []string
+	if x.promotes() {
+		lines = append(lines, x.clearLine(x.names.tokenName(x.side), x.names.domain))
+		x.side = ""
+	}
+	lines = append(lines, x.cookieLineFor(x.names.tokenName(x.side), x.token.CookieValue(), issue))
+	if !issue.Expires.IsZero() && x.side == "" {
 		issue.Expires = time.Time{}
 		lines = append(lines, x.cookieLineFor(x.names.marker, "1", issue))
 	}
@@ -139,15 +176,15 @@ func (x *exchange) cookieLineFor(name, value string, issue session.Issue) string
 // clearLines returns the lines that remove our cookies. Only the response that
 // ends a session, or puts another cookie in their place, may carry them.
 func (x *exchange) clearLines(n *naming) []string {
-	var lines []string
-	for _, name := range []string{n.token, n.marker} {
-		var b strings.Builder
-		b.WriteString(name)
-		b.WriteString("=; Path=/; Max-Age=0")
-		x.writeFlags(&b, n.domain)
-		lines = append(lines, b.String())
-	}
-	return lines
+	return []string{x.clearLine(n.token, n.domain), x.clearLine(n.marker, n.domain)}
+}
+
+func (x *exchange) clearLine(name, domain string) string {
+	var b strings.Builder
+	b.WriteString(name)
+	b.WriteString("=; Path=/; Max-Age=0")
+	x.writeFlags(&b, domain)
+	return b.String()
 }
 
 func (x *exchange) writeFlags(b *strings.Builder, domain string) {

@@ -171,35 +171,39 @@ func TestReissue(t *testing.T) {
 // A browser that was restarted has lost what was to end with it, and keeps the
 // rest.
 func TestBrowserRestart(t *testing.T) {
-	s := newSite(t, "")
-	o := s.serve(get("https://example.com/"), sets("session=1; HttpOnly", "remember=1; HttpOnly; Max-Age=864000"))
-	token := o.token()
-	// Until the marker has come back, its absence means nothing.
-	if got := s.replayed(token); got != "session=1; remember=1" {
-		t.Errorf("the backend gets %q", got)
-	}
-	marker := "; " + markerName + "=1"
-	for range 2 {
-		if got := s.replayed(token + marker); got != "session=1; remember=1" {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSite(t, "")
+		o := s.serve(get("https://example.com/"), sets("session=1; HttpOnly", "remember=1; HttpOnly; Max-Age=864000"))
+		token := o.token()
+		// Until the marker has come back, its absence means nothing.
+		if got := s.replayed(token); got != "session=1; remember=1" {
 			t.Errorf("the backend gets %q", got)
 		}
-	}
-	o = s.serve(get("https://example.com/", token), answers)
-	o.wantCookies("remember=1")
-	if len(o.lines()) != 2 || o.token() != token || !strings.HasPrefix(o.lines()[1], markerName+"=1") {
-		t.Errorf("lines %q", o.lines())
-	}
-	// What is set from now on belongs to the new session of the browser.
-	s.serve(get("https://example.com/", token), sets("session=2; HttpOnly"))
-	if got := s.replayed(token); got != "remember=1; session=2" {
-		t.Errorf("the backend gets %q", got)
-	}
-	if got := s.replayed(token + marker); got != "remember=1; session=2" {
-		t.Errorf("the backend gets %q", got)
-	}
-	if got := s.replayed(token); got != "remember=1" {
-		t.Errorf("the backend gets %q", got)
-	}
+		marker := "; " + markerName + "=1"
+		for range 2 {
+			if got := s.replayed(token + marker); got != "session=1; remember=1" {
+				t.Errorf("the backend gets %q", got)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		o = s.serve(get("https://example.com/", token), answers)
+		o.wantCookies("remember=1")
+		if len(o.lines()) != 2 || o.token() != token || !strings.HasPrefix(o.lines()[1], markerName+"=1") {
+			t.Errorf("lines %q", o.lines())
+		}
+		// What is set from now on belongs to the new session of the browser.
+		s.serve(get("https://example.com/", token), sets("session=2; HttpOnly"))
+		if got := s.replayed(token); got != "remember=1; session=2" {
+			t.Errorf("the backend gets %q", got)
+		}
+		if got := s.replayed(token + marker); got != "remember=1; session=2" {
+			t.Errorf("the backend gets %q", got)
+		}
+		time.Sleep(5 * time.Second)
+		if got := s.replayed(token); got != "remember=1" {
+			t.Errorf("the backend gets %q", got)
+		}
+	})
 }
 
 // Deadlines are kept by the server, whatever the browser sends.

@@ -140,6 +140,13 @@ func (c *client) try(method, target string, lines ...string) (*reply, error) {
 			req.Header[name] = append(req.Header[name], value)
 		}
 	}
+	if !saysWhence(req.Header) {
+		// As if the user had typed the address.
+		for _, line := range fetchMetadata("none", "navigate", "document") {
+			name, value, _ := strings.Cut(line, ": ")
+			req.Header.Set(name, value)
+		}
+	}
 	res, err := c.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -152,6 +159,16 @@ func (c *client) try(method, target string, lines ...string) (*reply, error) {
 	// lose nothing by being recorded twice.
 	fmt.Fprint(c.s.wire, r.String())
 	return &r, nil
+}
+
+// saysWhence reports whether a request says where it comes from.
+func saysWhence(h http.Header) bool {
+	for name := range h {
+		if name == "Origin" || strings.HasPrefix(name, "Sec-Fetch-") {
+			return true
+		}
+	}
+	return false
 }
 
 // String shows a reply, one header a line.

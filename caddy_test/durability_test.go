@@ -30,7 +30,9 @@ func TestKillLosesNothing(t *testing.T) {
 	sets := short(2000, 10_000)
 	u := setsBackend(t)
 	x := newSite(t, "http")
-	s := start(t, quiet(siteWith(x, insecure, u.addr)))
+	conf := quiet(siteWith(x, insecure, u.addr))
+	conf.global += "\nserver_session {\n\tmax_provisional_per_client off\n}"
+	s := start(t, conf)
 
 	var received sync.Map // id -> session cookie
 	var count atomic.Int64

@@ -163,6 +163,7 @@ func TestBrowserRestart(t *testing.T) {
 				t.Fatalf("before the restart the backend receives %q", got)
 			}
 		}
+		time.Sleep(6 * time.Second) // until the absence of the marker means something
 		v.jar.restart()
 		for i := range 2 {
 			v.open("/show")

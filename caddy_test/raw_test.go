@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,6 +130,9 @@ func get(x site, target string, lines ...string) string {
 func text(method string, x site, target string, lines ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\n", method, target, x.authority())
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "Sec-Fetch-") || strings.HasPrefix(l, "Origin") }) {
+		lines = append(lines, fetchMetadata("none", "navigate", "document")...)
+	}
 	for _, line := range lines {
 		b.WriteString(line + "\r\n")
 	}
@@ -166,8 +170,9 @@ func sessionCookie(t *testing.T, response string) string {
 
 // isSessionName says whether a cookie is the module's own opaque one, by the
 // names it has with the directive's default: with prefix over https, without
-// over http.
+// over http, and with a suffix if it is of a side session.
 func isSessionName(name string) bool {
+	name, _, _ = strings.Cut(name, "~")
 	return name == "__Host-Http-session" || name == "session"
 }
 

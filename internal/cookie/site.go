@@ -108,6 +108,21 @@ func RequestSite(method string, h http.Header, host string, secure bool) Site {
 	return SiteUnknown
 }
 
+// SameSiteReferer reports whether a request says in its Referer that a page of
+// the same site made it. No other site can make a browser say so, but any page
+// can keep it from saying anything.
+func SameSiteReferer(h http.Header, host string, secure bool) bool {
+	lines := h["Referer"]
+	return len(lines) == 1 && sameSite(originOf(lines[0]), host, secure)
+}
+
+// originOf returns the part of a URL before its path.
+func originOf(url string) string {
+	scheme, rest, _ := strings.Cut(url, "://")
+	authority, _, _ := strings.Cut(rest, "/")
+	return scheme + "://" + authority
+}
+
 // only reports whether a header has one line and this value.
 func only(lines []string, value string) bool {
 	return len(lines) == 1 && lines[0] == value

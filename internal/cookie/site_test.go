@@ -123,3 +123,21 @@ func TestSiteSameSite(t *testing.T) {
 		}
 	}
 }
+
+func TestSameSiteReferer(t *testing.T) {
+	for referer, want := range map[string]bool{
+		"https://www.example.com/a/b?c": true, "https://example.com": true, "https://www.example.com:8443/": true,
+		"http://www.example.com/": false, "https://example.org/": false, "": false, "about:blank": false,
+		"https://evil.org/https://www.example.com/": false, "https://www.example.com.evil.org/": false,
+		"https://evil.org?://www.example.com/": false, "https://user@evil.org/": false,
+	} {
+		h := http.Header{"Referer": {referer}}
+		if got := SameSiteReferer(h, "www.example.com", true); got != want {
+			t.Errorf("%q: %v", referer, got)
+		}
+	}
+	twice := http.Header{"Referer": {"https://www.example.com/", "https://www.example.com/"}}
+	if SameSiteReferer(twice, "www.example.com", true) || SameSiteReferer(nil, "www.example.com", true) {
+		t.Error("none or two")
+	}
+}

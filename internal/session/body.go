@@ -9,14 +9,16 @@ import (
 
 // body is the sealed part of a record:
 //
-//	flags(1) restarts(1) SameSite(1) expires(8) revision(8) rotated(8)
-//	[until(8) successor(76)] [predecessor(76)] marks jar
+//	flags(1) restarts(1) SameSite(1) expires(8) revision(8) rotated(8) armed(8)
+//	[until(8) successor(76)] [predecessor(76)] [seen(8)] merged(1+16n) marks jar
+//
+// Times are milliseconds since 1970, zero for none.
 type body struct {
 	jar *cookie.Jar
 
-	// armed: the marker of the browser's session has come back, so that its
-	// absence now means that the browser was restarted.
-	armed bool
+	// armed is when the marker of the browser's session came back, so that its
+	// absence means from then on that the browser was restarted.
+	armed int64
 
 	// restarts counts, modulo 256, how often the browser was. It tells a
 	// request that found out about a restart whether another was faster.
@@ -29,43 +31,51 @@ type body struct {
 	// token. It tells what happened since a request loaded it.
 	revision uint64
 
-	// rotated is when the token was last replaced, in milliseconds since 1970.
+	// rotated is when the token was last replaced.
 	rotated int64
 
-	// successor opens the record that took the place of a frozen one.
+	// successor opens the record that took the place of a frozen one, or of one
+	// that forwards.
 	successor *access
 
-	// until is when a frozen record ends, once its successor was presented;
-	// zero before.
+	// until is when such a record ends, once its successor was presented.
 	until int64
 
-	// predecessor opens the frozen record that this one took the place of, until
-	// its own token is presented.
+	// predecessor opens the record that this one took the place of, until its
+	// own token is presented.
 	predecessor *access
+
+	// seen is when the session was last used, if that is not when the record was
+	// last written: by a request that does not count.
+	seen int64
+
+	// merged are the families of side sessions that were merged into this one,
+	// the latest last: none is merged twice.
+	merged []Family
 
 	// marks are what is remembered of names that look like sessions.
 	marks marks
 }
 
 const (
-	bodyHead = 1 + 1 + 1 + 8 + 8 + 8
+	bodyHead = 1 + 1 + 1 + 8 + 8 + 8 + 8
 
-	flagArmed       = 1
-	flagSuccessor   = 2
-	flagPredecessor = 4
-	knownFlags      = flagArmed | flagSuccessor | flagPredecessor
+	flagSuccessor   = 1
+	flagPredecessor = 2
+	flagSeen        = 4
+	knownFlags      = flagSuccessor | flagPredecessor | flagSeen
 )
 
 func (p *body) append(b []byte) []byte {
 	var flags byte
-	if p.armed {
-		flags |= flagArmed
-	}
 	if p.successor != nil {
 		flags |= flagSuccessor
 	}
 	if p.predecessor != nil {
 		flags |= flagPredecessor
+	}
+	if p.seen != 0 {
+		flags |= flagSeen
 	}
 	var expires int64
 	if !p.issued.Expires.IsZero() {
@@ -75,12 +85,20 @@ func (p *body) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(expires))
 	b = binary.BigEndian.AppendUint64(b, p.revision)
 	b = binary.BigEndian.AppendUint64(b, uint64(p.rotated))
+	b = binary.BigEndian.AppendUint64(b, uint64(p.armed))
 	if p.successor != nil {
 		b = binary.BigEndian.AppendUint64(b, uint64(p.until))
 		b = p.successor.append(b)
 	}
 	if p.predecessor != nil {
 		b = p.predecessor.append(b)
+	}
+	if p.seen != 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(p.seen))
+	}
+	b = append(b, byte(len(p.merged)))
+	for _, f := range p.merged {
+		b = append(b, f[:]...)
 	}
 	return p.jar.AppendEncode(p.marks.append(b))
 }
@@ -95,7 +113,6 @@ func parseBody(b []byte) (p body, err error) {
 	if flags&^knownFlags != 0 {
 		return p, errVersion
 	}
-	p.armed = flags&flagArmed != 0
 	p.restarts = b[1]
 	p.issued.SameSite = cookie.SameSite(b[2])
 	if ms := int64(binary.BigEndian.Uint64(b[3:])); ms != 0 {
@@ -103,6 +120,7 @@ func parseBody(b []byte) (p body, err error) {
 	}
 	p.revision = binary.BigEndian.Uint64(b[11:])
 	p.rotated = int64(binary.BigEndian.Uint64(b[19:]))
+	p.armed = int64(binary.BigEndian.Uint64(b[27:]))
 	b = b[bodyHead:]
 	if flags&flagSuccessor != 0 {
 		if len(b) < 8+accessSize {
@@ -119,9 +137,32 @@ func parseBody(b []byte) (p body, err error) {
 		p.predecessor = parseAccess(b)
 		b = b[accessSize:]
 	}
+	if flags&flagSeen != 0 {
+		if len(b) < 8 {
+			return p, errOpen
+		}
+		p.seen = int64(binary.BigEndian.Uint64(b))
+		b = b[8:]
+	}
+	if p.merged, b, err = parseMerged(b); err != nil {
+		return p, err
+	}
 	if p.marks, b, err = parseMarks(b); err != nil {
 		return p, err
 	}
 	p.jar, err = cookie.DecodeJar(b)
 	return p, err
+}
+
+func parseMerged(b []byte) (merged []Family, rest []byte, err error) {
+	if len(b) == 0 || int(b[0]) > maxMerged || len(b) < 1+int(b[0])*len(Family{}) {
+		return nil, nil, errOpen
+	}
+	n := int(b[0])
+	b = b[1:]
+	for range n {
+		merged = append(merged, Family(b[:16]))
+		b = b[16:]
+	}
+	return merged, b, nil
 }

@@ -5,12 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
 )
+
+// commitTimeout bounds a commit with all its attempts. Those who wait for it
+// have gone by then.
+const commitTimeout = 2 * storeTimeout
 
 // maxSwaps bounds how often a commit is tried again after another node won.
 const maxSwaps = 16
@@ -21,13 +26,23 @@ type change struct {
 	since    uint64     // the revision that the request loaded
 	presence []Mutation // because of the request, before any response's
 	ms       []Mutation
+	subject  *subject
 	use      Use
 	config   *Config
 
-	result  Result
-	frozen  *Session // what was found instead of a session that can be changed
-	err     error
-	settled chan struct{}
+	result   Result
+	replaced *Session // what was found instead of a session that can be changed
+	err      error
+	settled  chan struct{}
+}
+
+// home is the scope of a token that the response of a change brings: that of
+// its handler, whose session may have come from another one.
+func (ch *change) home(current *Session) Scope {
+	if ch.use.Scope == (Scope{}) {
+		return current.home
+	}
+	return ch.use.Scope
 }
 
 // queue holds the changes of one session that wait while a commit of it is
@@ -55,14 +70,45 @@ func (m *Manager) Update(ctx context.Context, seen *Session, ms []Mutation, u Us
 	ch := &change{
 		seen: seen, since: seen.revision, presence: seen.housekeeping(u), ms: ms, use: u, config: c,
 	}
-	if err := m.settleChange(ctx, ch); err != nil {
-		return Result{}, err
+	if m.names(seen, u.Subject) {
+		var err error
+		if ch.subject, err = m.subjectOf(ctx, seen.home, u.Subject); err != nil {
+			return Result{}, err
+		}
 	}
-	if ch.frozen != nil {
+	if !m.changesNothing(ctx, ch) {
+		if err := m.settleChange(ctx, ch); err != nil {
+			return Result{}, err
+		}
+	}
+	if ch.replaced != nil {
 		return m.follow(ctx, ch)
 	}
 	m.noteUse(ctx, ch)
 	return ch.result, nil
+}
+
+// changesNothing reports whether a change is none to what the record is known
+// to hold: many applications set the same cookie in every response.
+func (m *Manager) changesNothing(ctx context.Context, ch *change) bool {
+	current := m.cache.get(ch.seen.name)
+	now := time.Now()
+	if current == nil || current.header.state != live || len(ch.presence) > 0 || ch.subject != nil ||
+		m.renewalDue(ch.seen, ch.use, ch.config, now) || m.ended(ctx, current, &ch.config.Lifetimes, now) != nil {
+		return false
+	}
+	for i := range ch.ms {
+		if set := &ch.ms[i]; set.kind != mutateSet || !current.jar.Has(set.set.Name) || changesValue(current.jar, set) {
+			return false
+		}
+	}
+	d := draftOf(current)
+	d.applyAll([]*change{ch}, now)
+	if d.changed() {
+		return false
+	}
+	publish([]*change{ch}, current, false)
+	return true
 }
 
 // settleChange has a change committed and waits for it.
@@ -94,7 +140,7 @@ func (m *Manager) settleChange(ctx context.Context, ch *change) error {
 // same cookie every time. Nothing is lost if that fails but some idle time.
 func (m *Manager) noteUse(ctx context.Context, ch *change) {
 	now := time.Now()
-	if s := ch.result.Session; s.Frozen() || !s.touchDue(&ch.config.Lifetimes, now) {
+	if s := ch.result.Session; s.Frozen() || ch.use.Background || !s.touchDue(&ch.config.Lifetimes, now) {
 		return
 	}
 	if touched, err := m.touch(ctx, ch.result.Session, ch.config, now); err == nil {
@@ -126,7 +172,18 @@ func (m *Manager) drain(name lookupKey, q *queue) {
 // outcome is known, so that nobody fills the cache with a state that is about
 // to be replaced.
 func (m *Manager) commit(name lookupKey, batch []*change, before *Session) (after *Session) {
-	ctx := context.Background()
+	defer func() {
+		if p := recover(); p != nil {
+			// Nobody else would be left to answer those who wait.
+			m.cache.remove(name)
+			after = nil
+			for _, ch := range batch {
+				ch.err = fmt.Errorf("updating a session: %w: panic: %v\n%s", sessionstore.ErrIndeterminate, p, debug.Stack())
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
 	unlock, err := m.lock(ctx, name)
 	if err == nil {
 		defer unlock()
@@ -165,14 +222,16 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 		case err != nil:
 			return nil, err
 		}
-		if current.Frozen() {
+		if current.header.state.replaced() {
 			for _, ch := range batch {
-				ch.frozen = current
+				ch.replaced = current
 			}
 			return current, nil
 		}
 		if login := current.loginOf(batch, now); login != nil {
 			after, err = m.rotate(ctx, current, batch, login, now)
+		} else if carrier := m.renewalOf(batch, now); carrier != nil {
+			after, err = m.renew(ctx, current, batch, carrier, now)
 		} else {
 			d := draftOf(current)
 			d.applyAll(batch, now)
@@ -205,15 +264,19 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 
 // replace swaps the record of current for what a draft makes of it.
 func (m *Manager) replace(ctx context.Context, current *Session, d *draft, batch []*change, c *Config, now time.Time) (*Session, error) {
-	h := current.header
+	h, b := current.header, d.body()
 	h.state = d.state
-	next, err := m.swapOne(ctx, current, h, d.body(), c, now)
+	h.subject, h.counters.subject = d.subject.id, d.subject.counter
+	if !slices.ContainsFunc(batch, func(ch *change) bool { return !ch.use.Background }) {
+		b.seen = millis(current.lastSeen)
+	}
+	next, err := m.swapOne(ctx, current, h, b, c, now)
 	if err != nil {
 		return nil, err
 	}
 	publish(batch, next, d.reissue)
 	if old := current.predecessor; old != nil && next.predecessor == nil {
-		m.commits.Go(func() { m.thaw(*old, current.home, c) })
+		m.inBackground(func() { m.thaw(*old, current.home, c) })
 	}
 	return next, nil
 }
@@ -240,16 +303,21 @@ func (m *Manager) swapOne(ctx context.Context, current *Session, h header, b bod
 // by time, goes before anything is set: it was over before any of the responses.
 func (d *draft) applyAll(batch []*change, now time.Time) {
 	var use Use
+	tellable := false // whether a browser that has the present token gets a response
 	for _, ch := range batch {
 		d.apply(ch.presence, ch.config, now)
+		d.bind(ch)
 		use.Navigation = use.Navigation || ch.use.Navigation
+		tellable = tellable || !ch.seen.forwarded
 	}
 	for _, ch := range batch {
 		ch.result = Result{Refused: d.respond(ch.ms, ch.since, ch.use, ch.config, now)}
 	}
 	last := batch[len(batch)-1]
 	last.result.Evicted = d.jar.Evicted()
-	d.tell(use, last.config, now)
+	if tellable {
+		d.tell(use, last.config, now)
+	}
 }
 
 // mutates reports whether a response of the batch has set or removed a cookie.
@@ -284,6 +352,7 @@ func newest(batch []*change, before *Session) *Session {
 
 func publish(batch []*change, s *Session, reissue bool) {
 	for _, ch := range batch {
-		ch.result.Session, ch.result.Reissue = s, reissue
+		// Who came with a token that was renewed must not be told it again.
+		ch.result.Session, ch.result.Reissue = s, reissue && !ch.seen.forwarded
 	}
 }

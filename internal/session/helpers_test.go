@@ -164,6 +164,14 @@ func (w *world) request(tok *Token, u Use, lines ...string) Result {
 	return w.update(tok, seen, u, sets(w.t, lines...)...)
 }
 
+// arm lets the marker come back, long enough ago for its absence to mean
+// something.
+func (w *world) arm(tok *Token, lines ...string) {
+	w.t.Helper()
+	w.request(tok, Use{Marker: true}, lines...)
+	time.Sleep(armingTime)
+}
+
 // wantNone fails the test unless tok opens nothing.
 func (w *world) wantNone(tok *Token) {
 	w.t.Helper()

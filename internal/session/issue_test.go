@@ -197,6 +197,9 @@ func TestRestart(t *testing.T) {
 		wantCalls(t, "writes when it comes back", w.writes, 1, func() { w.request(tok, Use{Marker: true}) })
 		wantCalls(t, "writes after that", w.writes, 0, func() { w.request(tok, Use{Marker: true}) })
 
+		// What was sent before the browser had the marker may arrive late.
+		w.wantCookies(tok, Use{}, "remember=1 sid=1")
+		time.Sleep(armingTime)
 		w.wantCookies(tok, Use{}, "remember=1") // already in the first request
 		wantCalls(t, "writes after a restart", w.writes, 1, func() {
 			res := w.request(tok, Use{})
@@ -208,7 +211,7 @@ func TestRestart(t *testing.T) {
 		// Once, until the new marker has come back.
 		w.request(tok, Use{}, "sid=2")
 		w.wantCookies(tok, Use{}, "remember=1 sid=2")
-		w.request(tok, Use{Marker: true})
+		w.arm(tok)
 		w.wantCookies(tok, Use{Marker: true}, "remember=1 sid=2")
 		w.wantCookies(tok, Use{}, "remember=1")
 		if res := w.request(tok, Use{}, "sid=3"); !res.Reissue || cookiesOf(res.Session) != "remember=1 sid=3" {
@@ -241,7 +244,7 @@ func TestNoMarkerWithoutLifetime(t *testing.T) {
 func TestRestoredTabs(t *testing.T) {
 	restored := func(t *testing.T, w *world) (tok *Token, one, two, three *Session) {
 		tok = w.live("remember=1; Max-Age=2592000", "sid=1")
-		w.request(tok, Use{Marker: true})
+		w.arm(tok)
 		return tok, w.load(tok, Use{}), w.load(tok, Use{}), w.load(tok, Use{})
 	}
 	forEachCache(t, func(t *testing.T, w *world) {
@@ -258,7 +261,7 @@ func TestRestoredTabs(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		tok, one, two, three := restored(t, w)
 		w.update(tok, one, Use{}, set(t, "sid=2"))
-		w.request(tok, Use{Marker: true})
+		w.arm(tok)
 		if res := w.keep(tok, two, Use{}); cookiesOf(res.Session) != "remember=1 sid=2" {
 			t.Errorf("after the second: %s", cookiesOf(res.Session))
 		}
@@ -276,7 +279,7 @@ func TestLateMarker(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		tok := w.live("remember=1; Max-Age=2592000", "sid=1")
 		late := w.load(tok, Use{Marker: true})
-		w.request(tok, Use{Marker: true})
+		w.arm(tok)
 		w.request(tok, Use{}, "sid=2") // restarted
 		w.keep(tok, late, Use{Marker: true})
 		w.wantCookies(tok, Use{}, "remember=1 sid=2")
@@ -288,7 +291,7 @@ func TestManyRestarts(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		tok := w.live("remember=1; Max-Age=2592000")
 		for i := range 300 {
-			w.request(tok, Use{Marker: true}, fmt.Sprintf("sid=%d", i))
+			w.arm(tok, fmt.Sprintf("sid=%d", i))
 			w.wantCookies(tok, Use{Marker: true}, fmt.Sprintf("remember=1 sid=%d", i))
 			w.request(tok, Use{})
 			w.wantCookies(tok, Use{}, "remember=1")

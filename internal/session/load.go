@@ -22,6 +22,10 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 			return nil, err
 		}
 	}
+	got, err := m.forward(ctx, got, now)
+	if err != nil {
+		return nil, err
+	}
 	if err := m.upToDate(ctx); err != nil {
 		return nil, err
 	}
@@ -95,9 +99,13 @@ func (m *Manager) read(ctx context.Context, a access, s Scope) (*Session, error)
 		switch {
 		case err == nil:
 			m.scopes.note(s)
+			seen := r.LastSeen
+			if b.seen != 0 {
+				seen = time.UnixMilli(b.seen)
+			}
 			return &Session{
 				access: a, home: s, header: h, body: b, version: r.Version,
-				lastSeen: r.LastSeen, expires: r.Expires,
+				lastSeen: seen, expires: r.Expires,
 			}, nil
 		case errors.Is(err, errVersion):
 			return nil, fmt.Errorf("%w: %w", ErrNoSession, err)

@@ -50,6 +50,10 @@ type Config struct {
 	// be nil.
 	RotateOn func(name string) bool
 
+	// RenewAfter is the age at which a token is replaced, when the browser asks
+	// for a page; zero for never.
+	RenewAfter time.Duration
+
 	// RotateOnAnyChange: every other value of such a cookie counts, not only
 	// one that comes in answer to an action.
 	RotateOnAnyChange bool
@@ -73,6 +77,18 @@ type Use struct {
 
 	// Ordinary says that the response is 200 to a GET.
 	Ordinary bool
+
+	// Background says that the request does not count as use, as that of a page
+	// which polls.
+	Background bool
+
+	// Scope is where a new token has to open the session. Zero: where the present
+	// one does.
+	Scope Scope
+
+	// Subject is whose session it is, as far as the response says. Only a keyed
+	// hash of it is kept.
+	Subject string
 
 	// Client is where the request comes from, as far as that can be trusted.
 	Client netip.Addr
@@ -173,6 +189,11 @@ type Result struct {
 func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, u Use, c *Config) (Result, error) {
 	now := time.Now()
 	d := draftOfNew(nil)
+	whose, err := m.subjectOf(ctx, s, u.Subject)
+	if err != nil {
+		return Result{}, err
+	}
+	d.bind(&change{subject: whose})
 	res := Result{Refused: d.respond(ms, 0, Use{}, c, now), Evicted: d.jar.Evicted()}
 	if d.jar.Jar().Len() == 0 {
 		return res, nil
@@ -187,6 +208,7 @@ func (m *Manager) Create(ctx context.Context, s Scope, ms []Mutation, u Use, c *
 		created: millis(now), end: millis(now.Add(c.Lifetimes.Absolute)),
 		counters: m.revoked.Load().born(&a),
 	}
+	h.subject, h.counters.subject = d.subject.id, d.subject.counter
 	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, c, now)
 	// The answer must not go out before the commit, but a client that leaves
 	// must not tear it either.
@@ -225,10 +247,15 @@ func (m *Manager) sealed(a access, s Scope, h header, b body, c *Config, now tim
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Session{
-		access: a, home: s, header: h, body: b,
-		lastSeen: now, expires: expiry(&h, b.jar, &c.Lifetimes, now),
-	}, value, nil
+	seen := now
+	if b.seen != 0 {
+		seen = time.UnixMilli(b.seen)
+	}
+	expires := expiry(&h, &b, &c.Lifetimes, seen)
+	if !expires.After(now) {
+		expires = now.Add(time.Second) // a record can not end before it is written
+	}
+	return &Session{access: a, home: s, header: h, body: b, lastSeen: seen, expires: expires}, value, nil
 }
 
 // Keep notes that the session was used, if that has to be noted: its token
@@ -239,14 +266,17 @@ func (m *Manager) Keep(ctx context.Context, seen *Session, u Use, c *Config) (Re
 		return Result{Session: seen}, nil
 	}
 	now := time.Now()
-	if len(seen.housekeeping(u)) > 0 || seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c, now), u, now) {
+	if len(seen.housekeeping(u)) > 0 || m.renewalDue(seen, u, c, now) || m.names(seen, u.Subject) ||
+		!seen.forwarded && seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c, now), u, now) {
 		return m.Update(ctx, seen, nil, u, c)
 	}
-	if !seen.touchDue(&c.Lifetimes, now) {
-		return Result{Session: seen}, nil
+	res := Result{Session: seen, Reissue: seen.untold(u)}
+	if u.Background || !seen.touchDue(&c.Lifetimes, now) {
+		return res, nil
 	}
-	touched, err := m.touch(ctx, seen, c, now)
-	return Result{Session: touched}, err
+	var err error
+	res.Session, err = m.touch(ctx, seen, c, now)
+	return res, err
 }
 
 func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.Time) (*Session, error) {
@@ -265,15 +295,9 @@ func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.
 		if !current.touchDue(&c.Lifetimes, now) {
 			return current, nil // another request was first
 		}
-		expires := expiry(&current.header, current.jar, &c.Lifetimes, now)
-		err := m.store.Touch(ctx, current.name.storeKey(), current.version, now, expires.Sub(now))
+		next, err := m.touchOne(ctx, current, c, now)
 		switch {
 		case err == nil:
-			next := &Session{
-				access: current.access, home: current.home, header: current.header, body: current.body,
-				version: current.version, lastSeen: now, expires: expires,
-			}
-			m.cache.put(next)
 			return next, nil
 		case errors.Is(err, sessionstore.ErrNotFound):
 			m.cache.remove(seen.name)
@@ -288,6 +312,35 @@ func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.
 		}
 	}
 	return current, nil // it is in use
+}
+
+// touchOne notes that a session is in use now. What a record says of requests
+// that did not count has to be taken out of it.
+func (m *Manager) touchOne(ctx context.Context, current *Session, c *Config, now time.Time) (*Session, error) {
+	if current.seen != 0 {
+		b := current.body
+		b.seen = 0
+		b.revision++
+		return m.swapOne(ctx, current, current.header, b, c, now)
+	}
+	expires := expiry(&current.header, &current.body, &c.Lifetimes, now)
+	if err := m.store.Touch(ctx, current.name.storeKey(), current.version, now, expires.Sub(now)); err != nil {
+		return nil, err
+	}
+	next := current.derived(current.body, nil)
+	next.lastSeen, next.expires, next.forwarded = now, expires, false
+	m.cache.put(next)
+	return next, nil
+}
+
+// inBackground runs what nobody waits for but Close.
+func (m *Manager) inBackground(f func()) {
+	m.commits.Go(func() {
+		// What goes wrong here must not end the process; the record it left
+		// behind ends by itself.
+		defer func() { _ = recover() }()
+		f()
+	})
 }
 
 // End removes a session. What was committed to it is gone, and later commits

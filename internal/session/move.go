@@ -50,7 +50,7 @@ func (m *Manager) Move(ctx context.Context, t *Token, from, to Scope, u Use, c *
 			return m.Load(ctx, t, to, u, c)
 		case oldErr != nil:
 			return nil, oldErr
-		case old.Frozen():
+		case old.Frozen(), old.forwarded:
 			return old, nil // for what is under way; it has not long to go
 		}
 		if err := m.move(ctx, t, old, to, c); err != nil && !errors.Is(err, sessionstore.ErrConflict) {

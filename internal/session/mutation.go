@@ -16,6 +16,7 @@ type Mutation struct {
 	req      cookie.Request
 	name     string
 	restarts uint8 // of the browser, as far as the request knew
+	side     *Session
 }
 
 type mutationKind uint8
@@ -27,6 +28,7 @@ const (
 	mutateArm                   // the marker of the browser's session came back
 	mutateRestart               // the marker is missing: the browser was restarted
 	mutateLapse                 // the session was idle for too long
+	mutateMerge                 // a side session came along
 )
 
 // Set stores a cookie that came in answer to req, or deletes it if it has
@@ -55,12 +57,15 @@ type draft struct {
 	issued Issue
 	jar    *cookie.Editor
 
-	armed    bool
+	armed    int64
 	restarts uint8
 	marks    marks
 	rotated  int64
+	merged   []Family
 
 	predecessor *access
+
+	subject subject // whose session it is
 
 	// reissue: the browser has to be told the session cookie.
 	reissue bool
@@ -74,7 +79,8 @@ func draftOf(s *Session) *draft {
 	return &draft{
 		before: s, state: s.header.state, issued: s.issued, jar: s.jar.Edit(),
 		armed: s.armed, restarts: s.restarts, marks: s.marks, rotated: s.rotated,
-		predecessor: s.predecessor,
+		merged: s.merged, predecessor: s.predecessor,
+		subject: subject{s.header.subject, s.header.counters.subject},
 	}
 }
 
@@ -96,6 +102,7 @@ func (d *draft) body() body {
 	return body{
 		jar: d.jar.Jar(), armed: d.armed, restarts: d.restarts, issued: d.issued,
 		revision: d.revision(), rotated: d.rotated, marks: d.marks, predecessor: d.predecessor,
+		merged: d.merged,
 	}
 }
 
@@ -167,25 +174,29 @@ func (d *draft) apply(ms []Mutation, c *Config, now time.Time) (refused []Refusa
 			d.state = live
 			d.predecessor = nil // its time is over; see thaw
 		case mutateArm:
-			if d.restarts == m.restarts && !d.issued.Expires.IsZero() {
-				d.armed = true
+			if d.armed == 0 && d.restarts == m.restarts && !d.issued.Expires.IsZero() {
+				d.armed = millis(now)
 			}
 		case mutateRestart:
 			// Of several requests of a restarted browser, the first one drops,
 			// even if a marker came back before the others were answered.
-			if d.armed && d.restarts == m.restarts {
+			if d.armed != 0 && d.restarts == m.restarts {
 				d.jar.DropNonPersistent()
-				d.armed = false
+				d.armed = 0
 				d.restarts++
 				d.reissue = true
 			}
+		case mutateMerge:
+			d.merge(m.side, c, now)
 		}
 	}
 	return refused
 }
 
 func (d *draft) changed() bool {
-	return d.jar.Changed() || !d.marks.equal(d.before.marks) || d.state != d.before.header.state || d.armed != d.before.armed || d.reissue
+	return d.jar.Changed() || !d.marks.equal(d.before.marks) || d.state != d.before.header.state ||
+		d.armed != d.before.armed || d.predecessor != d.before.predecessor || len(d.merged) != len(d.before.merged) ||
+		d.subject.id != d.before.header.subject || d.reissue
 }
 
 // tell decides whether the browser has to be told the session cookie anew.
@@ -195,7 +206,7 @@ func (d *draft) tell(u Use, c *Config, now time.Time) {
 		return
 	}
 	if want.Expires.IsZero() {
-		d.armed = false // nothing outlives the browser
+		d.armed = 0 // nothing outlives the browser
 	}
 	d.issued = want
 	d.reissue = true

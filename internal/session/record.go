@@ -52,9 +52,16 @@ const (
 	// frozen when another record took its place at a change of privilege: it
 	// stays as it was, for requests that are under way.
 	frozen state = 3
+
+	// forwarding when another record took its place at a renewal: whoever comes
+	// with its token is led there.
+	forwarding state = 4
 )
 
-func (s state) known() bool { return provisional <= s && s <= frozen }
+func (s state) known() bool { return provisional <= s && s <= forwarding }
+
+// replaced reports whether another record took the place of this one.
+func (s state) replaced() bool { return s == frozen || s == forwarding }
 
 // header is the clear part of a record.
 type header struct {

@@ -46,7 +46,7 @@ func sealRecord(tb testing.TB, tok *Token, lines ...string) sealedRecord {
 			key: tok.key.id, family: Family{1, 2, 3}, scope: tok.key.scopeID(testScope), state: live,
 			created: recordTime.UnixMilli(), end: recordTime.UnixMilli() + 1e9, counters: counters{1, 2, 3}, subject: subjectID{keyID{9}, [16]byte{4, 5}}, cookies: 7,
 		},
-		body: body{jar: e.Jar(), armed: true, restarts: 5, issued: Issue{SameSite: cookie.SameSiteStrict, Expires: recordTime}},
+		body: body{jar: e.Jar(), armed: 77, restarts: 5, issued: Issue{SameSite: cookie.SameSiteStrict, Expires: recordTime}},
 	}
 	r.seal(tb)
 	return r
@@ -69,7 +69,7 @@ func TestRecordRoundTrip(t *testing.T) {
 	bodies := map[string]body{
 		"as it is":        r.body,
 		"not armed":       {jar: r.body.jar, restarts: 255, issued: Issue{SameSite: cookie.SameSiteNone}},
-		"without cookies": {jar: nil, armed: true},
+		"without cookies": {jar: nil, armed: 1, seen: 3, merged: []Family{{1}, {2}}},
 		"default Issue":   {jar: r.body.jar},
 	}
 	for name, b := range bodies {
@@ -246,7 +246,7 @@ func TestRecordsOfOtherReleases(t *testing.T) {
 			}
 		}
 	}
-	for _, s := range []state{0, 4, 255} {
+	for _, s := range []state{0, 5, 255} {
 		later := r
 		later.header.state = s
 		later.seal(t)
@@ -267,9 +267,9 @@ func TestRecordsOfOtherReleases(t *testing.T) {
 		return aead.Seal(out, nil, plain, associated(out, r.name))
 	}
 	b := r.body
-	b.armed, b.restarts = true, 5
+	b.armed, b.restarts = 77, 5
 	plain := b.append(nil)
-	if _, b, err := r.open(sealed(plain)); err != nil || !b.armed || b.restarts != 5 || b.jar.Len() != 1 {
+	if _, b, err := r.open(sealed(plain)); err != nil || b.armed != 77 || b.restarts != 5 || b.jar.Len() != 1 {
 		t.Fatalf("%+v, error %v: the test is wrong", b, err)
 	}
 	for flags := byte(knownFlags + 1); flags != 0; flags <<= 1 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
@@ -73,6 +74,7 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	for _, ch := range batch {
 		d.apply(ch.presence, ch.config, now)
 	}
+	d.bind(login)
 	for _, ch := range batch {
 		switch {
 		case ch == login:
@@ -84,8 +86,8 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	}
 	login.result = Result{Refused: d.respond(login.ms, login.since, login.use, c, now), Evicted: d.jar.Evicted()}
 
-	t := newToken(m.ring.Load().active())
-	a, err := t.access(current.home)
+	t, home := newToken(m.ring.Load().active()), login.home(current)
+	a, err := t.access(home)
 	if err != nil {
 		return nil, err
 	}
@@ -94,31 +96,19 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 		return nil, err
 	}
 	h.state = provisional
+	h.subject, h.counters.subject = d.subject.id, d.subject.counter
 	d.issued = issueFor(d.jar.Jar(), d.issued, &h, c, now)
-	d.armed, d.rotated, d.predecessor = false, millis(now), &current.access
-	next, err := m.insert(ctx, a, current.home, h, d.body(), c, now)
+	d.armed, d.rotated, d.predecessor = 0, millis(now), &current.access
+	r := &replacement{access: a, home: home, header: h, body: d.body(), state: frozen}
+	next, err := m.replaceBy(ctx, current, r, c, now)
 	if err != nil {
-		// Whatever it was, it says nothing about the record to be frozen.
-		return nil, fmt.Errorf("%w: new record: %v", sessionstore.ErrUnavailable, err)
-	}
-	old := current.body
-	old.revision++
-	old.successor, old.until = &next.access, 0
-	h = current.header
-	h.state = frozen
-	icy, err := m.swapOne(ctx, current, h, old, c, now)
-	if err != nil {
-		m.cache.remove(next.name)
-		if errors.Is(err, sessionstore.ErrConflict) || errors.Is(err, sessionstore.ErrNotFound) {
-			// Nobody knows of the new record, and nobody will.
-			_ = m.store.Delete(ctx, next.name.storeKey()) // else it ends by itself
-		}
 		return nil, err
 	}
+	icy := r.old
 	publish(batch, icy, false)
 	login.result.Session, login.result.Token, login.result.Reissue = next, t, true
 	for _, ch := range others {
-		ch.frozen = icy
+		ch.replaced = icy
 	}
 	return icy, nil
 }
@@ -134,36 +124,47 @@ func withoutLogins(ch *change) (ms []Mutation) {
 	return ms
 }
 
-// follow decides what becomes of a change whose session was frozen meanwhile.
-// A login starts a session of its own from what the session was, as a
+// follow decides what becomes of a change whose session was replaced meanwhile.
+// If it was renewed, the change goes to its new record. If it was frozen: a
+// login starts a session of its own from what the session was, as a
 // double-clicked one does. Another response to a request that began before goes
 // to the successor. One that began on the frozen record changes nothing.
 func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
-	icy := ch.frozen
-	if icy.rotates(ch, true) {
-		return m.branch(ctx, ch)
-	}
-	if ch.seen.Frozen() {
-		return Result{Session: ch.seen}, nil
-	}
-	ms := withoutLogins(ch)
 	for range maxFollow {
-		if len(ms) == 0 || icy.successor == nil {
+		found := ch.replaced
+		if found.header.state == frozen {
+			if found.rotates(ch, true) {
+				return m.branch(ctx, ch)
+			}
+			if ch.seen.Frozen() {
+				return Result{Session: ch.seen}, nil
+			}
+			ch.ms, ch.presence, ch.subject = withoutLogins(ch), nil, nil
+		}
+		if found.successor == nil || len(ch.ms) == 0 && len(ch.presence) == 0 && ch.subject == nil {
 			return Result{Session: ch.seen}, nil
 		}
-		next, err := m.fetchBy(ctx, *icy.successor, icy.home)
+		next, err := m.fetchBy(ctx, *found.successor, found.home)
 		if err != nil {
 			return Result{}, err
 		}
-		late := &change{seen: next, since: ch.since, ms: ms, use: ch.use, config: ch.config}
+		// Whoever knows only the old token is not told of the new one, and does
+		// not present it.
+		presence := slices.DeleteFunc(slices.Clone(ch.presence), func(m Mutation) bool { return m.kind == mutateReturned })
+		late := &change{
+			seen: next.asForwarded(), since: ch.since, presence: presence, ms: ch.ms, subject: ch.subject,
+			use: ch.use, config: ch.config,
+		}
 		if err := m.settleChange(ctx, late); err != nil {
 			return Result{}, err
 		}
-		if late.frozen == nil {
-			// Whoever knows only the old token is not told of the new one.
-			return Result{Session: ch.seen, Refused: late.result.Refused}, nil
+		if late.replaced == nil {
+			if found.header.state == frozen {
+				return Result{Session: ch.seen, Refused: late.result.Refused}, nil
+			}
+			return late.result, nil
 		}
-		icy = late.frozen
+		ch = late
 	}
 	return Result{}, ErrNoSession
 }
@@ -172,23 +173,26 @@ func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
 // one.
 func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
 	now := time.Now()
-	d := draftOfNew(ch.frozen.jar)
-	d.marks, d.rotated = ch.frozen.marks, millis(now)
+	d := draftOfNew(ch.replaced.jar)
+	d.marks, d.rotated = ch.replaced.marks, millis(now)
+	d.subject = subject{ch.replaced.header.subject, ch.replaced.header.counters.subject}
 	res := Result{Refused: d.respond(ch.ms, ch.since, ch.use, ch.config, now), Evicted: d.jar.Evicted()}
-	t := newToken(m.ring.Load().active())
-	a, err := t.access(ch.frozen.home)
+	t, home := newToken(m.ring.Load().active()), ch.home(ch.replaced)
+	a, err := t.access(home)
 	if err != nil {
 		return res, err
 	}
-	h, err := m.rebind(ch.frozen.header, &a)
+	h, err := m.rebind(ch.replaced.header, &a)
 	if err != nil {
 		return res, err
 	}
 	h.family, h.state = newFamily(), provisional
+	d.bind(ch)
+	h.subject, h.counters.subject = d.subject.id, d.subject.counter
 	d.issued = issueFor(d.jar.Jar(), Issue{}, &h, ch.config, now)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), storeTimeout)
 	defer cancel()
-	next, err := m.admit(ctx, a, ch.frozen.home, h, d.body(), ch.use, ch.config, now)
+	next, err := m.admit(ctx, a, home, h, d.body(), ch.use, ch.config, now)
 	if err != nil {
 		return res, fmt.Errorf("creating a session: %w", err)
 	}
@@ -196,9 +200,9 @@ func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
 	return res, nil
 }
 
-// thaw limits the time of a frozen record, once its successor was presented.
-// The record stays somewhat longer, so that its token is recognised as one that
-// was replaced.
+// thaw limits the time of a record that was replaced, once its successor was
+// presented. The record stays somewhat longer, so that its token is recognised
+// as one that was replaced.
 func (m *Manager) thaw(a access, s Scope, c *Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
@@ -208,7 +212,7 @@ func (m *Manager) thaw(a access, s Scope, c *Config) {
 	}
 	defer unlock()
 	icy, err := m.read(ctx, a, s)
-	if err != nil || !icy.Frozen() || icy.until != 0 {
+	if err != nil || !icy.header.state.replaced() || icy.until != 0 {
 		return
 	}
 	now := time.Now()

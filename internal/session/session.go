@@ -36,6 +36,9 @@ type Session struct {
 	// it is about to commit.
 	pending []Mutation
 
+	// forwarded: it was found by a token that was renewed.
+	forwarded bool
+
 	// vetted caches the outcome of a check that depends on the jar alone and
 	// on something outside of this package; see Vetted.
 	vetted atomic.Value
@@ -53,6 +56,13 @@ func (s *Session) Provisional() bool { return s.header.state == provisional }
 // Frozen reports whether another record took the session's place at a change
 // of privilege, so that it does not change any more.
 func (s *Session) Frozen() bool { return s.header.state == frozen }
+
+// Superseded reports whether the token that the session came with was replaced:
+// it is served for what is under way, and the browser must not be told it again.
+func (s *Session) Superseded() bool { return s.forwarded || s.header.state.replaced() }
+
+// Began returns when the session was created.
+func (s *Session) Began() time.Time { return time.UnixMilli(s.header.created) }
 
 // Issued returns how the browser was told the session cookie.
 func (s *Session) Issued() Issue { return s.issued }
@@ -78,10 +88,13 @@ func (s *Session) idle(lt *Lifetimes, now time.Time) bool {
 }
 
 // expiry returns when a session ends that is seen last at now.
-func expiry(h *header, jar *cookie.Jar, lt *Lifetimes, now time.Time) time.Time {
+func expiry(h *header, b *body, lt *Lifetimes, now time.Time) time.Time {
 	var t time.Time
-	switch longest, ok := jar.LongestExpiry(); {
-	case h.state != live, jar.Len() == 0:
+	switch longest, ok := b.jar.LongestExpiry(); {
+	case h.state == forwarding && b.until == 0:
+		// Until the new token was presented, as long as the session may last.
+		t = time.UnixMilli(h.end)
+	case h.state != live, b.jar.Len() == 0:
 		// An emptied jar is kept for a moment, so that a parallel login is
 		// not lost.
 		t = now.Add(lt.Provisional)
@@ -97,6 +110,12 @@ func expiry(h *header, jar *cookie.Jar, lt *Lifetimes, now time.Time) time.Time 
 	return t
 }
 
+// untold reports whether the browser may not have got what it was told last: it
+// asks for a page, and the marker that came with it is missing.
+func (s *Session) untold(u Use) bool {
+	return u.Navigation && !u.Marker && !s.forwarded && s.armed == 0 && s.header.state == live && !s.issued.Expires.IsZero()
+}
+
 // touchDue reports whether enough of the idle time has passed for a write: a
 // tenth, at least a minute, but no more than half of it.
 func (s *Session) touchDue(lt *Lifetimes, now time.Time) bool {
@@ -106,24 +125,28 @@ func (s *Session) touchDue(lt *Lifetimes, now time.Time) bool {
 // housekeeping returns what has to be noted because of the mere presence of
 // this request.
 func (s *Session) housekeeping(u Use) (ms []Mutation) {
-	switch s.header.state {
-	case frozen:
+	if s.header.state.replaced() {
 		return nil
-	case provisional:
+	}
+	if !s.forwarded && (s.header.state == provisional || s.predecessor != nil) {
 		ms = append(ms, Mutation{kind: mutateReturned})
 	}
-	if u.Marker && !s.armed && !s.issued.Expires.IsZero() {
+	if u.Marker && s.armed == 0 && !s.issued.Expires.IsZero() {
 		ms = append(ms, Mutation{kind: mutateArm, restarts: s.restarts})
 	}
 	return append(ms, s.pending...)
 }
+
+// armingTime is how long a request without the marker may have been under way
+// that was sent before the browser had it.
+const armingTime = 5 * time.Second
 
 // asUsed returns the session as this request sees it: without the cookies that
 // ended with the browser, because it was restarted or idle too long.
 func (s *Session) asUsed(u Use, lt *Lifetimes, now time.Time) *Session {
 	var m Mutation
 	switch {
-	case s.armed && !u.Marker:
+	case s.armed != 0 && !u.Marker && now.Sub(time.UnixMilli(s.armed)) >= armingTime:
 		m = Mutation{kind: mutateRestart, restarts: s.restarts}
 	case s.jar.HasNonPersistent() && s.idle(lt, now):
 		m.kind = mutateLapse
@@ -134,9 +157,23 @@ func (s *Session) asUsed(u Use, lt *Lifetimes, now time.Time) *Session {
 	e.DropNonPersistent()
 	b := s.body
 	b.jar = e.Jar()
+	return s.derived(b, []Mutation{m})
+}
+
+// asForwarded returns the session for a request that came with a token that was
+// renewed.
+func (s *Session) asForwarded() *Session {
+	next := s.derived(s.body, s.pending)
+	next.forwarded = true
+	return next
+}
+
+// derived returns the session with another body, which its record has once
+// pending is committed.
+func (s *Session) derived(b body, pending []Mutation) *Session {
 	return &Session{
 		access: s.access, home: s.home, header: s.header, body: b, version: s.version,
-		lastSeen: s.lastSeen, expires: s.expires, pending: []Mutation{m},
+		lastSeen: s.lastSeen, expires: s.expires, pending: pending, forwarded: s.forwarded,
 	}
 }
 

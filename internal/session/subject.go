@@ -29,6 +29,41 @@ func (id *subjectID) storeKey() string {
 	return subjectPrefix + string(id.key[:]) + string(id.hash[:])
 }
 
+// subject is whose session it is, and the counter under which that was said.
+type subject struct {
+	id      subjectID
+	counter uint64
+}
+
+// subjectOf returns the subject that a response names; nil for none.
+func (m *Manager) subjectOf(ctx context.Context, s Scope, name string) (*subject, error) {
+	if name == "" {
+		return nil, nil
+	}
+	id := m.ring.Load().active().subjectID(s, name)
+	n, err := m.subjectCounter(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return &subject{id, n}, nil
+}
+
+// names reports whether a response names another subject than the session has.
+func (m *Manager) names(s *Session, name string) bool {
+	if name == "" {
+		return false
+	}
+	k := m.ring.Load().find(s.header.subject.key)
+	return k == nil || k.subjectID(s.home, name) != s.header.subject
+}
+
+// bind takes over what a response says about whose session it is.
+func (d *draft) bind(ch *change) {
+	if ch.subject != nil {
+		d.subject = *ch.subject
+	}
+}
+
 // maxSubjects bounds how many counters of subjects are kept in memory.
 const maxSubjects = 100_000
 

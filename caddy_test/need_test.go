@@ -16,6 +16,7 @@ var requirements = map[string]func() (string, error){
 	"chromium":       sync.OnceValues(findChromium),
 	"server_session": findModule,
 	"proc":           findProc,
+	"redis-server":   sync.OnceValues(findRedis),
 }
 
 // need returns the program that stands for what. Where it is missing the test is

@@ -19,3 +19,8 @@ func killGroup(cmd *exec.Cmd) {
 
 // terminate asks a process to end in an orderly way.
 func terminate(cmd *exec.Cmd) error { return cmd.Process.Signal(syscall.SIGTERM) }
+
+// suspend stops a process without ending it, as if its machine were overloaded;
+// resume lets it go on.
+func (r *redisServer) suspend() { _ = r.cmd.Process.Signal(syscall.SIGSTOP) }
+func (r *redisServer) resume()  { _ = r.cmd.Process.Signal(syscall.SIGCONT) }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,9 +31,9 @@ func TestStalePrimary(t *testing.T) {
 	tr := startTraffic(t, s, 8)
 	time.Sleep(300 * time.Millisecond)
 	fault := time.Now()
-	_ = set.primary.cmd.Process.Signal(syscall.SIGSTOP)
+	set.primary.suspend()
 	tr.await(fault.Add(100*time.Millisecond), anybody)
-	_ = set.primary.cmd.Process.Signal(syscall.SIGCONT)
+	set.primary.resume()
 	continued := time.Now()
 	eventually(t, "the old primary becomes a replica", func() error {
 		if !strings.Contains(set.primary.do("INFO", "replication"), "role:slave") {

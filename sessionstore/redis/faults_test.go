@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -193,9 +192,7 @@ func TestServerHangs(t *testing.T) {
 	t.Parallel()
 	server := startServer(t)
 	s := openTest(t, Options{Addresses: []string{server.address()}, Timeout: faultTimeout})
-	a := during(t, s, 1500*time.Millisecond,
-		func() { _ = server.cmd.Process.Signal(syscall.SIGSTOP) },
-		func() { _ = server.cmd.Process.Signal(syscall.SIGCONT) })
+	a := during(t, s, 1500*time.Millisecond, server.suspend, server.resume)
 	if a.failed() == 0 {
 		t.Error("the fault has no effect")
 	}

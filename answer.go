@@ -51,23 +51,9 @@ func (x *exchange) commit(status int) {
 // lines that tell the browser.
 func (x *exchange) store(j *judgement, h http.Header) (issued []string, err error) {
 	if x.session != nil && endsSession(h) && x.browser.Secure {
-		if err := x.manager.End(x.r.Context(), x.session); err != nil {
+		if issued, err = x.end(); err != nil {
 			return nil, x.storeFailed("end", err)
 		}
-		metrics.ended.WithLabelValues("clear_site_data").Inc()
-		issued = x.clearLines(x.names)
-		if x.side != "" {
-			issued = append(issued, x.clearLine(x.names.tokenName(x.side), x.names.domain))
-		}
-		for _, s := range x.sides {
-			if s.session != nil {
-				if err := x.manager.End(x.r.Context(), s.session); err != nil {
-					return nil, x.storeFailed("end", err)
-				}
-			}
-			issued = append(issued, x.clearLine(x.names.tokenName(s.suffix), x.names.domain))
-		}
-		x.token, x.session, x.side, x.sides = nil, nil, "", nil
 	}
 	var res session.Result
 	switch {
@@ -113,6 +99,36 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		issued = append(append(issued, x.staleLines(j)...), x.tell(&res)...)
 	}
 	return issued, nil
+}
+
+// end ends the session, with all that came along, and returns the lines that
+// remove its cookies.
+func (x *exchange) end() (lines []string, err error) {
+	ctx := x.r.Context()
+	if err := x.manager.End(ctx, x.session); err != nil {
+		return nil, err
+	}
+	for i := range x.names.previous {
+		if err := x.manager.EndIn(ctx, x.token, x.names.previous[i].scope(x.browser.Host)); err != nil {
+			return nil, err
+		}
+	}
+	lines = x.clearLines(x.names)
+	if x.side != "" {
+		lines = append(lines, x.clearLine(x.names.tokenName(x.side), x.names.domain))
+	}
+	for i := range x.sides {
+		s := &x.sides[i]
+		if s.session != nil {
+			if err := x.manager.End(ctx, s.session); err != nil {
+				return nil, err
+			}
+		}
+		lines = append(lines, x.clearLine(x.names.tokenName(s.suffix), x.names.domain))
+	}
+	metrics.ended.WithLabelValues("clear_site_data").Inc()
+	x.token, x.session, x.side, x.sides = nil, nil, "", nil
+	return lines, nil
 }
 
 // tell returns the lines that tell the browser what became of its session.

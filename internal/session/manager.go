@@ -352,6 +352,15 @@ func (m *Manager) End(ctx context.Context, seen *Session) error {
 	return nil
 }
 
+// EndIn removes what a token may have left behind in a scope from which its
+// session was moved, had that not come to its end.
+func (m *Manager) EndIn(ctx context.Context, t *Token, s Scope) error {
+	if err := m.remove(context.WithoutCancel(ctx), t.lookup(s)); err != nil {
+		return fmt.Errorf("ending a session: %w", err)
+	}
+	return nil
+}
+
 // remove removes a record.
 func (m *Manager) remove(ctx context.Context, name lookupKey) error {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)

@@ -1,6 +1,8 @@
 package session
 
 import (
+	"fmt"
+	"io"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +45,9 @@ type Session struct {
 	// on something outside of this package; see Vetted.
 	vetted atomic.Value
 }
+
+// Format keeps cookies and keys out of logs and errors, under every verb.
+func (s *Session) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "session "+s.Handle()) }
 
 // Jar returns the cookies of the session.
 func (s *Session) Jar() *cookie.Jar { return s.jar }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/serversession/caddy-server-session/internal/session"
 )
@@ -65,7 +66,6 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 		x.use.Client = clientOf(x.r)
 		res, err = x.manager.Create(x.r.Context(), x.scope, j.mutations, x.use, &x.h.config)
 		if res.Token != nil {
-			metrics.created.Inc()
 			x.side, x.began = x.begins(), true
 		}
 	default:
@@ -127,6 +127,7 @@ func (x *exchange) end() (lines []string, err error) {
 		lines = append(lines, x.clearLine(x.names.tokenName(s.suffix), x.names.domain))
 	}
 	metrics.ended.WithLabelValues("clear_site_data").Inc()
+	x.log(zap.InfoLevel, "session ended by the application")
 	x.token, x.session, x.side, x.sides = nil, nil, "", nil
 	return lines, nil
 }
@@ -135,10 +136,18 @@ func (x *exchange) end() (lines []string, err error) {
 func (x *exchange) tell(res *session.Result) (lines []string) {
 	x.session = res.Session
 	if res.Token != nil {
-		if !x.began {
-			metrics.rotated.Inc()
-		}
 		x.token = res.Token
+		switch {
+		case x.began:
+			metrics.created.Inc()
+			x.log(zap.DebugLevel, "session created")
+		case res.Renewed:
+			metrics.renewed.Inc()
+			x.log(zap.DebugLevel, "session renewed")
+		default:
+			metrics.rotated.Inc()
+			x.log(zap.InfoLevel, "session rotated at a change of privilege")
+		}
 	}
 	if res.Reissue || x.replaced != nil || x.promotes() {
 		lines = x.issueLines()
@@ -158,6 +167,13 @@ func (x *exchange) keep(issued []string) []string {
 		return issued
 	}
 	return append(issued, x.tell(&res)...)
+}
+
+// log writes a line about the session.
+func (x *exchange) log(level zapcore.Level, message string) {
+	if line := x.h.logger.Check(level, message); line != nil {
+		line.Write(zap.String("session", x.session.Handle()))
+	}
 }
 
 // handBack gives cookies to the browser, with their attributes, that the rules

@@ -268,7 +268,7 @@ func (x *exchange) opensNothing(err error) bool {
 	switch {
 	case errors.Is(err, session.ErrReused):
 		metrics.rejected.WithLabelValues("reused").Inc()
-		x.h.logger.Warn("a session token was presented after it had been replaced")
+		x.h.logger.Warn("a session token was presented after it had been replaced", zap.Error(err))
 	case errors.Is(err, session.ErrRevoked):
 		metrics.rejected.WithLabelValues("revoked").Inc()
 	case errors.Is(err, session.ErrNoSession):

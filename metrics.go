@@ -15,6 +15,7 @@ type metricSet struct {
 	created  prometheus.Counter
 	refused  prometheus.Counter
 	rotated  prometheus.Counter
+	renewed  prometheus.Counter
 	ended    *prometheus.CounterVec
 	cookies  *prometheus.CounterVec
 	rejected *prometheus.CounterVec
@@ -29,6 +30,7 @@ func newMetrics() *metricSet {
 		created: prometheus.NewCounter(opts("sessions_created_total", "Sessions created.")),
 		refused: prometheus.NewCounter(opts("sessions_refused_total", "Sessions that were not created because of max_sessions.")),
 		rotated: prometheus.NewCounter(opts("sessions_rotated_total", "Sessions that got a new token at a change of privilege.")),
+		renewed: prometheus.NewCounter(opts("sessions_renewed_total", "Sessions that got a new token because of its age, or that of its key.")),
 		ended: prometheus.NewCounterVec(opts("sessions_ended_total", "Sessions ended before their time, by reason."),
 			[]string{"reason"}),
 		cookies: prometheus.NewCounterVec(opts("cookies_total", "Set-Cookie lines of backends, by what became of them."),
@@ -44,7 +46,7 @@ func (m *metricSet) register(r *prometheus.Registry) error {
 	if r == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{m.created, m.refused, m.rotated, m.ended, m.cookies, m.rejected, m.failures} {
+	for _, c := range []prometheus.Collector{m.created, m.refused, m.rotated, m.renewed, m.ended, m.cookies, m.rejected, m.failures} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return err

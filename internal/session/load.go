@@ -37,7 +37,7 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 	}
 	switch {
 	case got.Frozen() && got.until != 0 && millis(now) >= got.until:
-		return nil, ErrReused
+		return nil, got.reused()
 	case got.Frozen():
 		return got, nil
 	}

@@ -172,6 +172,9 @@ type Result struct {
 	// Token is the new token, if there is one.
 	Token *Token
 
+	// Renewed says that the token is new because the old one had aged.
+	Renewed bool
+
 	// Reissue says that the browser has to be told the session cookie (again),
 	// with the attributes in Session.Issued.
 	Reissue bool

@@ -70,7 +70,7 @@ func (m *Manager) renew(ctx context.Context, current *Session, batch []*change, 
 		return nil, err
 	}
 	publish(batch, next, false)
-	carrier.result.Token, carrier.result.Reissue = t, true
+	carrier.result.Token, carrier.result.Reissue, carrier.result.Renewed = t, true, true
 	return r.old, nil
 }
 
@@ -120,7 +120,7 @@ func (m *Manager) forward(ctx context.Context, s *Session, now time.Time) (*Sess
 			return s, nil
 		}
 		if s.until != 0 && millis(now) >= s.until {
-			return nil, ErrReused
+			return nil, s.reused()
 		}
 		next, err := m.fetchBy(ctx, *s.successor, s.home)
 		if err != nil {

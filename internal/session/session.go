@@ -69,6 +69,9 @@ func (s *Session) Superseded() bool { return s.forwarded || s.header.state.repla
 // Began returns when the session was created.
 func (s *Session) Began() time.Time { return time.UnixMilli(s.header.created) }
 
+// reused returns the error of a token of s that was replaced long ago.
+func (s *Session) reused() error { return fmt.Errorf("%w: session %s", ErrReused, s.Handle()) }
+
 // Issued returns how the browser was told the session cookie.
 func (s *Session) Issued() Issue { return s.issued }
 

@@ -116,8 +116,10 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (*exchange, e
 	}
 	x.scope = x.names.scope(host)
 	x.use.Scope = x.scope
-	if x.use.Background, err = h.background.MatchWithError(r); err != nil {
-		return nil, caddyhttp.Error(http.StatusInternalServerError, err)
+	if len(h.background) > 0 {
+		if x.use.Background, err = h.background.MatchWithError(r); err != nil {
+			return nil, caddyhttp.Error(http.StatusInternalServerError, err)
+		}
 	}
 	if x.mayHaveSession() {
 		x.findTokens()

@@ -45,7 +45,7 @@ func (x *exchange) presentSide(value, suffix string) {
 // on; without a session, the oldest of them is it.
 func (x *exchange) loadSides() error {
 	use := x.use
-	use.Marker = false // that is the session's
+	use.Marker = false // that is of the session proper
 	for i := range x.sides {
 		s := &x.sides[i]
 		var err error
@@ -80,7 +80,7 @@ func (x *exchange) takeOldestSide() {
 		return
 	}
 	x.token, x.session, x.side = oldest.token, oldest.session, oldest.suffix
-	x.use.Marker = false
+	x.use.Marker, x.use.Unmarked = false, true
 	for i := range x.sides {
 		if &x.sides[i] == oldest {
 			x.sides = append(x.sides[:i:i], x.sides[i+1:]...)

@@ -67,6 +67,9 @@ type Use struct {
 	// Marker says that the marker of the browser's session came along.
 	Marker bool
 
+	// Unmarked says that the session has no marker, being a side session.
+	Unmarked bool
+
 	// Navigation says that the browser asks for a page, which is when a
 	// lifetime that moved is worth telling it.
 	Navigation bool

@@ -121,7 +121,7 @@ func expiry(h *header, b *body, lt *Lifetimes, now time.Time) time.Time {
 // untold reports whether the browser may not have got what it was told last: it
 // asks for a page, and the marker that came with it is missing.
 func (s *Session) untold(u Use) bool {
-	return u.Navigation && !u.Marker && !s.forwarded && s.armed == 0 && s.header.state == live && !s.issued.Expires.IsZero()
+	return u.Navigation && !u.Marker && !u.Unmarked && !s.forwarded && s.armed == 0 && s.header.state == live && !s.issued.Expires.IsZero()
 }
 
 // touchDue reports whether enough of the idle time has passed for a write: a

@@ -1,6 +1,7 @@
 package serversession
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -60,8 +61,10 @@ type exchange struct {
 
 	before      []field // the response header as outer handlers left it
 	wroteHeader bool
-	sent        []string // Set-Cookie lines in the header that was written
-	refusal     error    // why the response is not answered; nil: it is
+	sent        []string           // Set-Cookie lines in the header that was written
+	cancel      context.CancelFunc // ends the request of the backend; nil if nothing has to
+	held        *held              // nil: the response is none that goes on
+	refusal     error              // why the response is not answered; nil: it is
 }
 
 // presented is a token that came under the names of this configuration, or of

@@ -17,6 +17,7 @@ type metricSet struct {
 	rotated  prometheus.Counter
 	renewed  prometheus.Counter
 	ended    *prometheus.CounterVec
+	closed   prometheus.Counter
 	cookies  *prometheus.CounterVec
 	rejected *prometheus.CounterVec
 	failures *prometheus.CounterVec
@@ -33,6 +34,7 @@ func newMetrics() *metricSet {
 		renewed: prometheus.NewCounter(opts("sessions_renewed_total", "Sessions that got a new token because of its age, or that of its key.")),
 		ended: prometheus.NewCounterVec(opts("sessions_ended_total", "Sessions ended before their time, by reason."),
 			[]string{"reason"}),
+		closed: prometheus.NewCounter(opts("connections_closed_total", "Long-lived connections closed because their session had ended.")),
 		cookies: prometheus.NewCounterVec(opts("cookies_total", "Set-Cookie lines of backends, by what became of them."),
 			[]string{"action"}),
 		rejected: prometheus.NewCounterVec(opts("tokens_rejected_total", "Session cookies that opened nothing, by reason."),
@@ -46,7 +48,9 @@ func (m *metricSet) register(r *prometheus.Registry) error {
 	if r == nil {
 		return nil
 	}
-	for _, c := range []prometheus.Collector{m.created, m.refused, m.rotated, m.renewed, m.ended, m.cookies, m.rejected, m.failures} {
+	for _, c := range []prometheus.Collector{
+		m.created, m.refused, m.rotated, m.renewed, m.ended, m.closed, m.cookies, m.rejected, m.failures,
+	} {
 		var already prometheus.AlreadyRegisteredError
 		if err := r.Register(c); err != nil && !errors.As(err, &already) {
 			return err

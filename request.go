@@ -24,7 +24,11 @@ func (x *exchange) rewrite() *http.Request {
 		l.inner = append(l.inner, x.names)
 	}
 	x.note = &handled{name: x.h.Name, outer: outer, cookies: x.clientCookies()}
-	r := x.r.WithContext(context.WithValue(x.r.Context(), handledKey{}, x.note))
+	ctx := context.WithValue(x.r.Context(), handledKey{}, x.note)
+	if mayStream(x.r) {
+		ctx, x.cancel = context.WithCancel(ctx)
+	}
+	r := x.r.WithContext(ctx)
 	if len(r.Trailer) > 0 {
 		r.Body = newTrailerFilter(r)
 	}

@@ -25,6 +25,7 @@ var (
 // serve calls the backend with a response writer that filters, and cleans up
 // behind it on every way out.
 func (x *exchange) serve(r *http.Request, next caddyhttp.Handler) (err error) {
+	defer x.letGo()
 	defer func() {
 		x.scrub()
 		if x.refusal == nil {
@@ -108,6 +109,7 @@ func (x *exchange) WriteHeader(status int) {
 	if x.commit(status); x.refusal == nil {
 		x.ResponseWriter.WriteHeader(status)
 		x.noteSent()
+		x.hold(status)
 	}
 }
 
@@ -155,7 +157,11 @@ func (x *exchange) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		x.h.logger.Error("refused to hand over a connection", zap.Error(errEarlyHijack))
 		return nil, nil, errEarlyHijack
 	}
-	return http.NewResponseController(x.ResponseWriter).Hijack()
+	conn, rw, err := http.NewResponseController(x.ResponseWriter).Hijack()
+	if err == nil && x.held != nil {
+		x.held.takenOver(conn)
+	}
+	return conn, rw, err
 }
 
 // ensureHeader makes sure that the header was written and is as it was then.
@@ -163,6 +169,9 @@ func (x *exchange) ensureHeader() error {
 	if x.wroteHeader {
 		if h := x.ResponseWriter.Header(); !slices.Equal(h["Set-Cookie"], x.sent) {
 			setLines(h, x.sent)
+		}
+		if x.held != nil && x.held.ended.Load() {
+			return errEnded
 		}
 		return nil
 	}

@@ -19,7 +19,7 @@ func TestFlood(t *testing.T) {
 	t.Parallel()
 	need(t, "server_session")
 	const perClient = 100
-	n := short(20_000, 200_000)
+	n := short(35_000, 350_000)
 	canary := newCanary()
 	u := newUpstream(t, scripted(map[string]string{
 		"/login": ok("welcome", "Set-Cookie: secret="+canary+"; HttpOnly"),

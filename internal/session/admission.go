@@ -237,6 +237,7 @@ func (m *Manager) evict(ctx context.Context, e *newcomer) {
 	case err == nil:
 		m.admission.estimate.Add(-1)
 		m.admission.evicted()
+		m.endHeld(e.name)
 	case errors.Is(err, sessionstore.ErrNotFound):
 		m.admission.estimate.Add(-1)
 	}

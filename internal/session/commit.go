@@ -296,6 +296,9 @@ func (m *Manager) swapOne(ctx context.Context, current *Session, h header, b bod
 		return nil, err
 	}
 	m.cache.put(next)
+	if b.successor != nil {
+		m.moveHeld(current.name, b.successor, current.home)
+	}
 	return next, nil
 }
 

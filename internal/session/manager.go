@@ -116,6 +116,7 @@ type Manager struct {
 	ringInStore bool
 
 	admission admission
+	held      heldSessions
 
 	// damaged holds the names of records that did not open.
 	damaged *names
@@ -382,5 +383,6 @@ func (m *Manager) remove(ctx context.Context, name lookupKey) error {
 		return err
 	}
 	m.admission.ended(name)
+	m.endHeld(name)
 	return nil
 }

@@ -82,7 +82,9 @@ func (m *Manager) move(ctx context.Context, t *Token, old *Session, to Scope, c 
 	if err != nil {
 		return fmt.Errorf("moving a session: %w", err)
 	}
-	err = m.retire(ctx, old)
+	if err = m.retire(ctx, old); err == nil {
+		m.moveHeld(old.name, &a, to)
+	}
 	if errors.Is(err, ErrNoSession) || errors.Is(err, sessionstore.ErrConflict) {
 		return errors.Join(err, m.End(ctx, next))
 	}

@@ -65,6 +65,7 @@ func (m *Manager) Watch(ctx context.Context) {
 		_ = m.poll(ctx) // requests say so once it matters
 		m.watch.mu.Unlock()
 		m.tickAdmission(ctx, time.Now())
+		m.checkHeld(ctx, time.Now())
 	}
 }
 

@@ -218,6 +218,21 @@ func TestStreamsOutliveLogins(t *testing.T) {
 	stream.ends("after the logout")
 }
 
+// TestStreamsEndWhenRevoked: so does an operator who ends all sessions.
+func TestStreamsEndWhenRevoked(t *testing.T) {
+	t.Parallel()
+	need(t, "server_session")
+	u := streamingBackend(t)
+	x := newSite(t, "https")
+	s := start(t, siteWith(x, "server_session", u.addr))
+	c := newClient(t, s, x, "h1")
+	stream := c.listen("/silence", "Cookie: "+c.get("/start").session(t), "Accept: text/event-stream")
+	if _, err := s.admin(http.MethodPost, "/server_session/revoke", "application/json", []byte(`{"everything": true}`)); err != nil {
+		t.Fatal(err)
+	}
+	stream.ends("after all sessions were revoked")
+}
+
 // TestWebSocketsEndWithTheirSession: a logout closes the WebSockets of its
 // session, and no others.
 func TestWebSocketsEndWithTheirSession(t *testing.T) {

@@ -260,7 +260,7 @@ func (m *Manager) tickAdmission(ctx context.Context, now time.Time) {
 	if !a.busy.CompareAndSwap(false, true) {
 		return
 	}
-	m.commits.Go(func() {
+	m.inBackground(func() {
 		defer a.busy.Store(false)
 		for _, e := range a.overdue(now) {
 			m.evict(ctx, e)

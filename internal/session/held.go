@@ -94,7 +94,7 @@ func (m *Manager) endHeld(name lookupKey) {
 	delete(m.held.named, name)
 	for h := range e.holds {
 		h.of = nil
-		m.commits.Go(h.closed)
+		m.inBackground(h.closed)
 	}
 	clear(e.holds)
 }
@@ -132,7 +132,7 @@ func (m *Manager) checkHeld(ctx context.Context, now time.Time) {
 		m.held.busy.Store(false)
 		return
 	}
-	m.commits.Go(func() {
+	m.inBackground(func() {
 		defer m.held.busy.Store(false)
 		var looking sync.WaitGroup
 		var next atomic.Int64

@@ -201,6 +201,41 @@ func TestHeldThroughRotation(t *testing.T) {
 	})
 }
 
+// So do sessions whose token is renewed.
+func TestHeldThroughRenewal(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		old := w.aged("a=1")
+		held := w.stream(w.m, w.load(old, Use{}))
+		fresh := w.renewed(old)
+		w.request(fresh, Use{})
+		w.m.commits.Wait()
+		time.Sleep(2 * grace)
+		w.second(w.m)
+		held.want(false, "after a renewal")
+		if err := w.m.End(t.Context(), w.load(fresh, Use{})); err != nil {
+			t.Fatal(err)
+		}
+		held.want(true, "after the end")
+	})
+}
+
+// What was opened with a side session goes on with the one it is merged into.
+func TestHeldThroughMerge(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		base, side := w.live("a=1"), w.create("b=1")
+		held := w.stream(w.m, w.load(side, Use{}))
+		w.together(base, Use{}, nil, side)
+		w.m.commits.Wait()
+		time.Sleep(2 * grace)
+		w.second(w.m)
+		held.want(false, "after the merger")
+		if err := w.m.End(t.Context(), w.load(base, Use{})); err != nil {
+			t.Fatal(err)
+		}
+		held.want(true, "after the end")
+	})
+}
+
 func TestHeldThroughMove(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		tok := w.live("sid=1")

@@ -32,6 +32,7 @@ func (x *exchange) commit(status int) {
 	stripTrailerNames(h)
 
 	x.use.Action = !isSafe(x.r.Method) || isRedirect(status)
+	x.use.Submit = !isSafe(x.r.Method) && x.use.Navigation
 	x.use.Ordinary = x.r.Method == http.MethodGet && status == http.StatusOK
 	x.use.Subject = x.subject(h)
 	issued, err := x.store(&j, h)

@@ -67,6 +67,7 @@ type queues struct {
 //
 // If ctx ends first the commit goes on, and whoever carries it publishes it.
 func (m *Manager) Update(ctx context.Context, seen *Session, ms []Mutation, u Use, c *Config) (Result, error) {
+	noteMinted(ms, seen, u)
 	ch := &change{
 		seen: seen, since: seen.revision, presence: seen.housekeeping(u), ms: ms, use: u, config: c,
 	}

@@ -78,6 +78,10 @@ type Use struct {
 	// or redirects: a login is one of these.
 	Action bool
 
+	// Submit says that the browser posted a form, as most logins are: a page was
+	// asked for by a method that may change something.
+	Submit bool
+
 	// Ordinary says that the response is 200 to a GET.
 	Ordinary bool
 

@@ -16,6 +16,7 @@ type Mutation struct {
 	req      cookie.Request
 	name     string
 	restarts uint8 // of the browser, as far as the request knew
+	minted   bool  // set in answer to an action, to a value that the request did not carry
 	side     *Session
 }
 
@@ -127,7 +128,7 @@ func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.
 				mark.deleted = d.revision()
 				d.marks = d.marks.with(mark)
 			}
-		case before.find(name).deleted > since:
+		case before.find(name).late(m, since):
 			late = append(late, Refusal{name, ErrLate})
 			continue
 		case u.Ordinary && !mark.restless && changesValue(d.jar.Jar(), m):
@@ -137,6 +138,32 @@ func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.
 		current = append(current, *m)
 	}
 	return append(late, d.apply(current, c, now)...)
+}
+
+// late reports whether a set comes too late: what it sets was deleted while its
+// request was under way. What was deleted was not what a login mints meanwhile,
+// such as when the application cleans up an id that has expired.
+func (k mark) late(m *Mutation, since uint64) bool {
+	return k.deleted > since && (!m.minted || k.restless)
+}
+
+// noteMinted takes note of the sets that mint a value.
+func noteMinted(ms []Mutation, seen *Session, u Use) {
+	for i := range ms {
+		if m := &ms[i]; m.kind == mutateSet {
+			m.minted = u.Action && !seen.holds(m.set.Name, m.set.Value)
+		}
+	}
+}
+
+// holds reports whether a cookie of a name has a value.
+func (s *Session) holds(name, value string) bool {
+	for c := range s.jar.All() {
+		if c.Name == name && c.Value == value {
+			return true
+		}
+	}
+	return false
 }
 
 // changesValue reports whether a set gives another value to a cookie that the

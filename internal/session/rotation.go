@@ -43,7 +43,13 @@ func (s *Session) loginOf(batch []*change, now time.Time) *change {
 
 // rotates reports whether a change is a login: it sets a cookie that looks like
 // a session's for the first time, or again after it was deleted; or gives it
-// another value in answer to an action, unless it does so all the time.
+// another value in answer to an action.
+//
+// Scripts act all the time, and in parallel, so that their actions count only if
+// the value does not change on ordinary pages, too, and now and then. Both can
+// be prepared by who plants a session: he logs in himself just before, or has
+// the application replace ids that it does not know any more. So neither
+// excuses a form that is posted.
 func (s *Session) rotates(ch *change, rested bool) bool {
 	for i := range ch.ms {
 		m := &ch.ms[i]
@@ -52,10 +58,13 @@ func (s *Session) rotates(ch *change, rested bool) bool {
 		}
 		mark := s.marks.find(m.set.Name)
 		switch {
-		case mark.deleted > ch.since: // it comes too late to be set at all
+		case mark.late(m, ch.since): // it can not be set at all
 		case !s.jar.Has(m.set.Name):
 			return true
-		case rested && changesValue(s.jar, m) &&
+		case !changesValue(s.jar, m):
+		case ch.use.Submit:
+			return true
+		case (rested || ch.use.Navigation && ch.use.Action) &&
 			(ch.config.RotateOnAnyChange || ch.use.Action && !mark.restless):
 			return true
 		}

@@ -97,13 +97,10 @@ func (x *exchange) WriteHeader(status int) {
 		// Early hints and the like bring lines of the final response with
 		// them, or of their own, which browsers ignore.
 		h := x.ResponseWriter.Header()
-		lines, ok := h["Set-Cookie"]
-		delete(h, "Set-Cookie")
 		delete(h, "Set-Cookie2")
+		back := withhold(h, "Set-Cookie", x.h.SubjectHeader)
 		x.ResponseWriter.WriteHeader(status)
-		if ok {
-			h["Set-Cookie"] = lines
-		}
+		back()
 		return
 	}
 	if x.commit(status); x.refusal == nil {
@@ -209,6 +206,22 @@ func (x *exchange) inherited(lines []string) int {
 		}
 	}
 	return 0
+}
+
+// withhold takes fields out of a header, until they are put back.
+func withhold(h http.Header, names ...string) (back func()) {
+	var fields []field
+	for _, name := range names {
+		if values, ok := h[name]; ok {
+			fields = append(fields, field{name, values})
+			delete(h, name)
+		}
+	}
+	return func() {
+		for _, f := range fields {
+			h[f.name] = f.values
+		}
+	}
 }
 
 func isSetCookie(name string) bool {

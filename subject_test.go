@@ -59,6 +59,11 @@ func TestSubjectHeader(t *testing.T) {
 			return errFault
 		},
 		"no session": subjectIs(canary),
+		"early hints": func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("X-Session-Subject", canary)
+			w.WriteHeader(http.StatusEarlyHints)
+			return answers(w, r)
+		},
 	} {
 		o := s.serve(get("https://example.com/"), next)
 		if strings.Contains(o.dump(), canary) {

@@ -88,6 +88,11 @@ const maxReads = 3
 func (m *Manager) read(ctx context.Context, a access, s Scope) (*Session, error) {
 	var failed []byte
 	for range maxReads {
+		if c := m.incoming.Load(); c != nil {
+			if err := c.pull(ctx, a.name); err != nil {
+				return nil, fmt.Errorf("reading a session: %w", err)
+			}
+		}
 		r, err := m.store.Get(ctx, a.name.storeKey())
 		if errors.Is(err, sessionstore.ErrNotFound) {
 			return nil, ErrNoSession

@@ -128,6 +128,9 @@ type Manager struct {
 	// scopes are those of the sessions that were used.
 	scopes scopeNames
 
+	// outgoing and incoming copy from this store or to it.
+	outgoing, incoming atomic.Pointer[Copier]
+
 	// commits counts the goroutines that drain queues or do what is due now and
 	// then; Close waits for them.
 	commits sync.WaitGroup

@@ -33,6 +33,7 @@ func init() {
 //	DELETE /server_session/keys/<id>
 //	GET    /server_session/backup
 //	POST   /server_session/restore[?keep_sessions=1]
+//	POST   /server_session/copy
 type adminAPI struct {
 	log *zap.Logger
 }
@@ -84,6 +85,7 @@ var endpoints = map[string]endpoint{
 	"keys/":       {http.MethodDelete, nil, (*adminCall).dropKey}, // followed by the id
 	"backup":      {http.MethodGet, nil, (*adminCall).backup},
 	"restore":     {http.MethodPost, []string{"keep_sessions"}, (*adminCall).restore},
+	"copy":        {http.MethodPost, nil, (*adminCall).copy},
 }
 
 func (a *adminAPI) serve(w http.ResponseWriter, r *http.Request) error {
@@ -196,10 +198,13 @@ func apiErrorOf(err error) error {
 	switch {
 	case err == nil || errors.As(err, &known):
 		return err
-	case errors.Is(err, session.ErrCursor), errors.Is(err, session.ErrBackup):
+	case errors.Is(err, session.ErrCursor), errors.Is(err, session.ErrBackup), errors.Is(err, errStore):
 		return apiError(http.StatusBadRequest, err)
 	case errors.Is(err, session.ErrNoKey):
 		return apiError(http.StatusNotFound, err)
+	case errors.Is(err, session.ErrCopying), errors.Is(err, session.ErrExisting), errors.Is(err, session.ErrCounters),
+		errors.Is(err, errSameStore), errors.Is(err, errTargetInUse):
+		return apiError(http.StatusConflict, err)
 	case errors.Is(err, session.ErrKeyFile):
 		return apiError(http.StatusConflict, fmt.Errorf("%w: edit it, and reload the configuration", err))
 	case errors.Is(err, sessionstore.ErrNoSpace):

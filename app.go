@@ -164,6 +164,9 @@ func (a *App) Cleanup() error {
 	if l.open == nil {
 		return nil
 	}
+	if caddy.Exiting() {
+		l.open.exiting()
+	}
 	l.open.leave(a)
 	l.open = nil
 	_, err := stores.Delete(l.key)
@@ -194,14 +197,14 @@ func (a *App) manager() (*session.Manager, error) {
 	ctx, cancel := context.WithTimeout(a.ctx, openTimeout)
 	defer cancel()
 	key := a.provider.PoolKey()
-	value, _, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
+	value, loaded, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
 		return openShared(ctx, a.provider, ring, a.logger)
 	})
 	if err != nil {
 		return nil, err
 	}
 	open := value.(*openStore)
-	if err := open.join(ctx, a, ring); err != nil {
+	if err := open.join(ctx, a, ring, !loaded); err != nil {
 		_, _ = stores.Delete(key)
 		return nil, err
 	}

@@ -36,7 +36,7 @@ which are also what logs have, and which give no access.`,
 			flags.Bool("json", false, "Print JSON, for programs")
 			cmd.AddCommand(
 				statusCommand(), sessionsCommand(), revokeCommand(), keysCommand(),
-				backupCommand(), restoreCommand(),
+				backupCommand(), restoreCommand(), copyCommand(),
 			)
 		},
 	})
@@ -47,6 +47,8 @@ type cliCall struct {
 	flags    caddycmd.Flags
 	args     []string
 	out, err io.Writer
+
+	shown string // the last line of progress
 }
 
 // run makes the function of a command from one that gets its call.
@@ -123,6 +125,10 @@ func (c *cliCall) say(format string, args ...any) {
 // progress shows how far work came, on one line if somebody looks on.
 func (c *cliCall) progress(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
+	if line == c.shown {
+		return
+	}
+	c.shown = line
 	if f, ok := c.err.(*os.File); ok && isTerminal(f) {
 		fmt.Fprintf(c.err, "\r\x1b[K%s", line)
 		return

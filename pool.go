@@ -30,6 +30,7 @@ type openStore struct {
 
 	mu   sync.Mutex
 	apps []member // whose configuration uses the store; the newest one counts
+	job  *copyJob // that copies from this store or to it; nil: none
 }
 
 type member struct {
@@ -42,6 +43,11 @@ func openShared(ctx context.Context, p StoreProvider, ring *session.Ring, logger
 	if err != nil {
 		return nil, fmt.Errorf("opening session store: %w", err)
 	}
+	return newOpenStore(ctx, store, p, ring)
+}
+
+// newOpenStore takes over an open store, and closes it if that fails.
+func newOpenStore(ctx context.Context, store sessionstore.Store, p StoreProvider, ring *session.Ring) (*openStore, error) {
 	manager, err := session.Open(ctx, store, ring, p.CacheSize())
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
@@ -60,12 +66,13 @@ func watch(m *session.Manager) (end func()) {
 	}
 }
 
-// join makes the configuration of an app the one that counts.
-func (o *openStore) join(ctx context.Context, a *App, ring *session.Ring) error {
+// join makes the configuration of an app the one that counts. opened says that
+// the store was just opened for it.
+func (o *openStore) join(ctx context.Context, a *App, ring *session.Ring, opened bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	m := member{a, ring}
-	if len(o.apps) > 0 { // otherwise it was just opened like that
+	if !opened {
 		if err := o.configure(ctx, m); err != nil {
 			return err
 		}
@@ -82,6 +89,9 @@ func (o *openStore) leave(a *App) {
 	defer o.mu.Unlock()
 	newest := len(o.apps) > 0 && o.apps[len(o.apps)-1].app == a
 	o.apps = slices.DeleteFunc(o.apps, func(m member) bool { return m.app == a })
+	if len(o.apps) == 0 && o.job != nil && o.job.source == o {
+		o.job.noteLeft()
+	}
 	if !newest || len(o.apps) == 0 {
 		return
 	}
@@ -101,6 +111,16 @@ func (o *openStore) configure(ctx context.Context, m member) error {
 	}
 	o.manager.SetCacheSize(m.app.provider.CacheSize())
 	return nil
+}
+
+// exiting is called when Caddy is about to end, before a configuration leaves.
+func (o *openStore) exiting() {
+	o.mu.Lock()
+	job := o.job
+	o.mu.Unlock()
+	if job != nil {
+		job.exiting()
+	}
 }
 
 // Destruct closes the store when no configuration uses it any more.

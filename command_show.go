@@ -73,7 +73,7 @@ func sessionsCommand() *cobra.Command {
 Lists sessions, never what is in them. SCOPE is the name of the session cookie
 and the host it belongs to, or a hash of these as long as no such session was
 used since the store was opened. A session whose token is being replaced is
-listed twice, once as frozen.`,
+listed twice, once as frozen or forwarding.`,
 		Args: cobra.NoArgs,
 		RunE: run((*cliCall).sessions),
 	}

@@ -258,26 +258,3 @@ func (m *Manager) changeRing(ctx context.Context, change func(*Ring) error) erro
 	}
 	return fmt.Errorf("changing the key ring: %w", sessionstore.ErrConflict)
 }
-
-// mergeRings returns the ring of a store with the keys of another one added,
-// which open what was made under them, but make no tokens.
-func mergeRings(have, told []byte) ([]byte, error) {
-	ring, err := decodeRing(have)
-	if err != nil {
-		return nil, err
-	}
-	other, err := decodeRing(told)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range other.keys {
-		if ring.find(k.id) == nil {
-			ring.keys = append(ring.keys, k)
-		}
-	}
-	if len(ring.keys) > maxKeys {
-		return nil, fmt.Errorf("the rings have more than %d keys together", maxKeys)
-	}
-	ring.generation++
-	return ring.encode(), nil
-}

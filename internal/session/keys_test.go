@@ -162,25 +162,3 @@ func TestKeysOfAFile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
-
-func TestMergeRings(t *testing.T) {
-	a, b := mustRing(t), mustRing(t)
-	merged, err := mergeRings(a.encode(), b.encode())
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := decodeRing(merged)
-	if err != nil || got.id != a.id || got.generation != 1 || len(got.keys) != 2 || got.active().id != a.active().id {
-		t.Errorf("%v, error %v", got, err)
-	}
-	again, err := mergeRings(merged, b.encode())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := decodeRing(again); err != nil || len(got.keys) != 2 {
-		t.Errorf("%v, error %v", got, err)
-	}
-	if _, err := mergeRings(a.encode(), nil); !errors.Is(err, errRing) {
-		t.Errorf("error %v", err)
-	}
-}

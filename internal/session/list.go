@@ -17,7 +17,7 @@ import (
 // Nothing in it gives access.
 type Info struct {
 	// Handle names the session. While its token is being replaced, a session
-	// has two records.
+	// has several records.
 	Handle string
 
 	// Scope is the name of the session cookie and the host it is bound to,
@@ -25,7 +25,8 @@ type Info struct {
 	// used since the store was opened: the store holds no more than the hash.
 	Scope string
 
-	// State is "provisional", "live" or "frozen".
+	// State is "provisional" or "live", and "frozen" or "forwarding" of the
+	// record whose token was replaced.
 	State string
 
 	Created  time.Time
@@ -55,6 +56,8 @@ func (s state) String() string {
 		return "live"
 	case frozen:
 		return "frozen"
+	case forwarding:
+		return "forwarding"
 	}
 	return "unknown"
 }

@@ -32,6 +32,11 @@ var caddyConfig = template.Must(template.New("").Parse(`{
 	log {
 		level ERROR
 	}
+	{{- with .Redis}}
+	server_session {
+		store redis {{.}}
+	}
+	{{- end}}
 	servers {
 		protocols h1 h2
 	}
@@ -68,6 +73,7 @@ type caddyOptions struct {
 	backend     string
 	connections int
 	sessions    bool
+	redis       string // address of the store; empty for the embedded one
 	goGC        bool
 }
 
@@ -105,6 +111,7 @@ func startCaddy(ctx context.Context, o caddyOptions) (*caddy, error) {
 	values := map[string]any{
 		"Admin":       socket,
 		"Sessions":    o.sessions,
+		"Redis":       o.redis,
 		"Backend":     o.backend,
 		"Connections": o.connections + 4, // and some for whoever looks at the page meanwhile
 		"HTTP":        ports[0],

@@ -26,6 +26,10 @@ type benchCase struct {
 	// SetsCookies says that the backend sets cookies, in Seed or in Path.
 	SetsCookies bool
 
+	// Redis compares stores: both sides have sessions, one in the embedded store
+	// and the other in Redis.
+	Redis bool `json:",omitempty"`
+
 	// Target is the most that the CPU time of a request may be, in multiples
 	// of the plain one; 0 if there is none.
 	Target float64
@@ -70,6 +74,48 @@ var cases = []benchCase{
 		SetsCookies: true,
 		Target:      1.5,
 	},
+	{
+		Name:        "redis",
+		Title:       "session with one 41-byte cookie, in Redis against Badger",
+		Seed:        "/set/41",
+		Path:        "/page/41",
+		SetsCookies: true,
+		Redis:       true,
+		Target:      1.5,
+	},
+	{
+		Name:        "redis-large",
+		Title:       "session with 8 KB of cookies, in Redis against Badger",
+		Seed:        "/set/8192",
+		Path:        "/page/8192",
+		SetsCookies: true,
+		Redis:       true,
+		Target:      1.5,
+	},
+	{
+		Name:        "redis-login",
+		Title:       "login response that creates a session, in Redis against Badger",
+		Path:        "/login",
+		SetsCookies: true,
+		Redis:       true,
+		Target:      1.5,
+	},
+}
+
+// sides are what the sides of a case are called.
+func (c benchCase) sides() [2]string {
+	if c.Redis {
+		return [2]string{"badger", "redis"}
+	}
+	return [2]string{"plain", "module"}
+}
+
+// sessions says whether a side has sessions.
+func (c benchCase) sessions(side int, null bool) bool {
+	if c.Redis {
+		return true
+	}
+	return side == module && !null
 }
 
 func caseNames() string {

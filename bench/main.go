@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"runtime"
@@ -119,6 +120,10 @@ func run(ctx context.Context, o options) (err error) {
 
 	var results []result
 	for _, c := range selected {
+		if _, err := exec.LookPath(redisServer); c.Redis && err != nil {
+			progress("%s: left out: %v", c.Name, err)
+			continue
+		}
 		progress("%s: %s", c.Name, c.Title)
 		r, err := runCase(ctx, o, c, dir, backendAddr)
 		if ctx.Err() != nil {

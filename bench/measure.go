@@ -15,8 +15,6 @@ import (
 // begins with a cold cache and ends with idle connections.
 const turnLength = 25 * time.Millisecond
 
-var sideNames = [...]string{"plain", "module"}
-
 // runCase measures a case. Both Caddys are started anew a few times: a process
 // keeps for its life what it was given at its start, such as large pages or
 // not, and that alone can be worth some percent.
@@ -40,20 +38,38 @@ func runCase(ctx context.Context, o options, c benchCase, dir, backend string) (
 func runStart(ctx context.Context, o options, c benchCase, dir, backend string, res *result) error {
 	defer os.RemoveAll(dir)
 	first := rand.IntN(2)
+	names := c.sides()
+
+	var redis string
+	if c.Redis && !o.null {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+		p, address, err := startRedis(dir)
+		if err != nil {
+			return err
+		}
+		defer p.stop()
+		redis = address
+	}
 
 	var sides [2]*caddy
 	for turn := range 2 {
 		i := (first + turn) % 2
-		side, err := startCaddy(ctx, caddyOptions{
+		options := caddyOptions{
 			binary:      o.caddy,
-			dir:         filepath.Join(dir, sideNames[i]),
+			dir:         filepath.Join(dir, names[i]),
 			backend:     backend,
 			connections: o.connections,
-			sessions:    i == module && !o.null,
+			sessions:    c.sessions(i, o.null),
 			goGC:        o.goGC,
-		})
+		}
+		if i == module {
+			options.redis = redis
+		}
+		side, err := startCaddy(ctx, options)
 		if err != nil {
-			return fmt.Errorf("starting the %s Caddy: %w", sideNames[i], err)
+			return fmt.Errorf("starting the %s Caddy: %w", names[i], err)
 		}
 		defer side.stop()
 		sides[i] = side
@@ -91,7 +107,7 @@ func runStart(ctx context.Context, o options, c benchCase, dir, backend string, 
 	var profiles []func() error
 	if o.profileDir != "" {
 		for i, side := range sides {
-			file := filepath.Join(o.profileDir, filepath.Base(dir)+"."+sideNames[i]+".pprof")
+			file := filepath.Join(o.profileDir, filepath.Base(dir)+"."+names[i]+".pprof")
 			profiles = append(profiles, side.profile(ctx, file, 2*time.Duration(o.slices)*o.duration))
 		}
 	}
@@ -101,7 +117,7 @@ func runStart(ctx context.Context, o options, c benchCase, dir, backend string, 
 		before[i] = cpuTime(side.pid())
 	}
 	for range o.slices {
-		pair, err := measurePair(load, sides, o.duration)
+		pair, err := measurePair(load, names, sides, o.duration)
 		if err != nil {
 			return err
 		}
@@ -122,7 +138,7 @@ func runStart(ctx context.Context, o options, c benchCase, dir, backend string, 
 
 // measurePair drives both sides for the given time, in short turns that go
 // ABBA or BAAB: a machine that gets slower or faster meanwhile favours neither.
-func measurePair(load *helper, sides [2]*caddy, length time.Duration) (pair [2]slice, err error) {
+func measurePair(load *helper, names [2]string, sides [2]*caddy, length time.Duration) (pair [2]slice, err error) {
 	turns := max(1, int(length/turnLength))
 	first := rand.IntN(2)
 	var latencies [2][]time.Duration
@@ -132,7 +148,7 @@ func measurePair(load *helper, sides [2]*caddy, length time.Duration) (pair [2]s
 			cpu := cpuTime(sides[i].pid())
 			d, err := load.drive(i, length/time.Duration(turns))
 			if err != nil {
-				return pair, fmt.Errorf("%s: %w\n%s", sideNames[i], err, sides[i].stderr.String())
+				return pair, fmt.Errorf("%s: %w\n%s", names[i], err, sides[i].stderr.String())
 			}
 			pair[i].CPUSeconds += (cpuTime(sides[i].pid()) - cpu).Seconds()
 			pair[i].Seconds += d.Elapsed.Seconds()
@@ -155,12 +171,12 @@ func milliseconds(d time.Duration) float64 { return d.Seconds() * 1e3 }
 func checkCookies(c benchCase, ready loadReady, null bool) error {
 	for i, t := range ready.Targets {
 		has := t.has(sessionCookie)
-		want := c.SetsCookies && (i == plain || null)
+		want := c.SetsCookies && !c.sessions(i, null)
 		if has != want {
-			return fmt.Errorf("the %s client was given the cookies %q", sideNames[i], t.Names)
+			return fmt.Errorf("the %s client was given the cookies %q", c.sides()[i], t.Names)
 		}
 		if c.SetsCookies && len(t.Names) == 0 {
-			return fmt.Errorf("the %s client was given no session", sideNames[i])
+			return fmt.Errorf("the %s client was given no session", c.sides()[i])
 		}
 	}
 	return nil

@@ -95,7 +95,7 @@ func (r result) meets(ratio float64) bool { return ratio <= r.Case.Target+1e-9 }
 func (r result) verdict(ratio float64) string {
 	switch {
 	case r.Null:
-		return "plain against plain"
+		return fmt.Sprintf("%[1]s against %[1]s", r.Case.sides()[plain])
 	case r.Case.Target == 0:
 		return ""
 	case r.meets(ratio):
@@ -107,11 +107,12 @@ func (r result) verdict(ratio float64) string {
 
 func printCase(w io.Writer, r result) {
 	fmt.Fprintf(w, "\n%s: %s\n", r.Case.Name, r.Case.Title)
-	fmt.Fprintf(w, "%d slices of %gs a side, %d connections; the client sends %d bytes of cookies, with the module %d\n",
-		len(r.Slices[plain]), r.Seconds, r.Connections, r.CookieBytes[plain], r.CookieBytes[module])
+	names := r.Case.sides()
+	fmt.Fprintf(w, "%d slices of %gs a side, %d connections; the client sends %d bytes of cookies to %s, %d to %s\n",
+		len(r.Slices[plain]), r.Seconds, r.Connections, r.CookieBytes[plain], names[plain], r.CookieBytes[module], names[module])
 
 	tw := tabwriter.NewWriter(w, 0, 0, 3, ' ', tabwriter.AlignRight)
-	fmt.Fprint(tw, "\tplain\tmodule\tmodule/plain\tmin..max\t\n")
+	fmt.Fprintf(tw, "\t%[1]s\t%[2]s\t%[2]s/%[1]s\tmin..max\t\n", names[plain], names[module])
 	row := func(name, unit string, c comparison, digits int) {
 		fmt.Fprintf(tw, "%s\t%.*f %s\t%.*f %s\t%.3f\t%.2f..%.2f\t\n",
 			name, digits, c.median[plain], unit, digits, c.median[module], unit, c.ratio, c.min, c.max)
@@ -135,7 +136,7 @@ func printCase(w io.Writer, r result) {
 
 // printSummary prints one line a case, as Markdown, for README.md and notes.
 func printSummary(w io.Writer, results []result) {
-	fmt.Fprint(w, "\n| case | CPU a request, plain | with the module | ratio (min..max) | at most | | requests/s | p50 | p99 |\n")
+	fmt.Fprint(w, "\n| case | CPU a request, plain (or Badger) | with the module (or Redis) | ratio (min..max) | at most | | requests/s | p50 | p99 |\n")
 	fmt.Fprint(w, "|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range results {
 		cpu := "not measured | not measured | |"

@@ -41,24 +41,29 @@ func (s *Store) check(ctx context.Context) error {
 // info is what a server says about itself.
 type info map[string]string
 
-func (s *Store) info(ctx context.Context, node rueidis.Client) (info, error) {
-	timeout := s.patience()
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	result, err := s.send(ctx, timeout, func(ctx context.Context) rueidis.RedisResult {
-		return node.Do(ctx, node.B().Info().Build())
-	})
-	var text string
-	if err == nil {
-		text, err = result.ToString()
+// sections are what is asked for: all of them would take the server longer than
+// a page of an iteration does.
+var sections = []string{"server", "memory", "replication"}
+
+func (s *Store) info(ctx context.Context, client rueidis.Client) (info, error) {
+	asked := make([]rueidis.Completed, len(sections))
+	for i, section := range sections {
+		asked[i] = client.B().Info().Section(section).Build()
 	}
+	results, err := s.readAll(ctx, client, asked...)
 	if err != nil {
-		return nil, errors.New(clean(err.Error(), s.options.secrets()))
+		return nil, err
 	}
 	found := make(info)
-	for line := range strings.Lines(text) {
-		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
-			found[name] = value
+	for _, result := range results {
+		text, err := result.ToString()
+		if err != nil {
+			return nil, s.readError(ctx, err)
+		}
+		for line := range strings.Lines(text) {
+			if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+				found[name] = value
+			}
 		}
 	}
 	return found, nil

@@ -22,6 +22,27 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// Without Sentinels there is no failover, but the primary is as good as ever; and
+// when they are back, it is they who are heeded.
+func TestSentinelsGone(t *testing.T) {
+	t.Parallel()
+	set := startSentinels(t, "", "")
+	s := openTest(t, Options{Topology: Failover, MasterName: masterName, Addresses: set.addresses(), Timeout: faultTimeout})
+	a := during(t, s, 3*time.Second, func() {
+		for _, watch := range set.watching {
+			watch.kill()
+		}
+	}, func() {
+		for _, watch := range set.watching {
+			watch.start()
+		}
+	})
+	if a.failed() > 0 {
+		t.Errorf("%d operations failed", a.failed())
+	}
+	during(t, s, 0, set.primary.kill, func() {})
+}
+
 // A primary that hangs is replaced. When it goes on, it takes itself for the
 // primary until a Sentinel tells it; nothing is written to it.
 func TestStalePrimary(t *testing.T) {
@@ -36,10 +57,12 @@ func TestStalePrimary(t *testing.T) {
 	set.primary.resume()
 	continued := time.Now()
 	eventually(t, "the old primary becomes a replica", func() error {
-		if !strings.Contains(set.primary.do("INFO", "replication"), "role:slave") {
-			return errStill
+		// A primary drops its clients when it is demoted.
+		role, err := set.primary.try("INFO", "replication")
+		if err == nil && !strings.Contains(role, "role:slave") {
+			err = errStill
 		}
-		return nil
+		return err
 	})
 	time.Sleep(300 * time.Millisecond)
 	tr.end().check(t, fault, continued, faultTimeout)
@@ -66,6 +89,25 @@ func TestClusterFailover(t *testing.T) {
 	}
 	if n := a.of(lives).failed(); n > 0 || a.of(lives).acknowledged() == 0 {
 		t.Errorf("%d operations failed on servers that live", n)
+	}
+}
+
+// A cluster whose servers are all started anew is found again.
+func TestClusterRestarted(t *testing.T) {
+	t.Parallel()
+	nodes := startCluster(t, false, "appendonly yes", "appendfsync always")
+	s := openTest(t, Options{Topology: Cluster, Addresses: addresses(nodes), Timeout: faultTimeout})
+	a := during(t, s, time.Second, func() {
+		for _, node := range nodes {
+			node.kill()
+		}
+	}, func() {
+		for _, node := range nodes {
+			node.start()
+		}
+	})
+	if a.failed() == 0 {
+		t.Error("the fault has no effect")
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 )
 
 // pageSize is about how many keys one call of Iterate looks at.
-const pageSize = 250
+const pageSize = 500
 
 // node is a server that has records.
 type node struct {
@@ -95,11 +95,8 @@ func (s *Store) primaries(ctx context.Context) ([]node, error) {
 	var nodes []node
 	for address, client := range s.client.Nodes() {
 		i, err := s.info(ctx, client)
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		if err != nil {
-			return nil, fmt.Errorf("%w: what %s is: %v", sessionstore.ErrUnavailable, address, err)
+			return nil, fmt.Errorf("asking %s what it is: %w", address, err)
 		}
 		if i["role"] != "slave" {
 			nodes = append(nodes, node{client, address, i["run_id"]})
@@ -127,7 +124,7 @@ func (s *Store) page(ctx context.Context, n node, prefix string, scan uint64, he
 		return nil, 0, err
 	}
 	b := n.client.B()
-	found, err := s.readAll(ctx, n, b.Scan().Cursor(scan).Match(glob(s.physical(prefix))+"*").Count(pageSize).Build())
+	found, err := s.readAll(ctx, n.client, b.Scan().Cursor(scan).Match(glob(s.physical(prefix))+"*").Count(pageSize).Build())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -144,7 +141,7 @@ func (s *Store) page(ctx context.Context, n node, prefix string, scan uint64, he
 			b.Getrange().Key(key).Start(0).End(int64(headerSize+headBytes-1)).Build(),
 			b.Strlen().Key(key).Build())
 	}
-	results, err := s.readAll(ctx, n, commands...)
+	results, err := s.readAll(ctx, n.client, commands...)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -180,12 +177,12 @@ func (s *Store) page(ctx context.Context, n node, prefix string, scan uint64, he
 }
 
 // readAll sends commands to one server.
-func (s *Store) readAll(ctx context.Context, n node, commands ...rueidis.Completed) ([]rueidis.RedisResult, error) {
+func (s *Store) readAll(ctx context.Context, client rueidis.Client, commands ...rueidis.Completed) ([]rueidis.RedisResult, error) {
 	timeout := s.patience()
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	results, err := await(s, limited, timeout, func(ctx context.Context) []rueidis.RedisResult {
-		return n.client.DoMulti(ctx, commands...)
+		return client.DoMulti(ctx, commands...)
 	})
 	if err != nil {
 		return nil, s.readError(ctx, err)

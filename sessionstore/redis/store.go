@@ -170,9 +170,9 @@ func (s *Store) begin(ctx context.Context, key string) error {
 // physical returns the key under which Redis has a record.
 func (s *Store) physical(key string) string { return s.options.KeyPrefix + ":" + key }
 
-// run runs a script that may write.
+// run runs a script.
 func (s *Store) run(ctx context.Context, script *rueidis.Lua, key string, args ...string) (status, error) {
-	result, err := s.call(ctx, key, true, func(ctx context.Context) rueidis.RedisResult {
+	result, err := s.call(ctx, key, script != clockScript, func(ctx context.Context) rueidis.RedisResult {
 		return script.Exec(ctx, s.client, []string{key}, args)
 	})
 	if err != nil {

@@ -20,8 +20,9 @@ type side struct {
 	session *session.Session // nil: it opens nothing
 }
 
-// maxSides is how many side sessions of one request are looked at.
-const maxSides = 4
+// maxSides is how many side sessions of one request are looked at: the parts of
+// a page that are asked for at once, on the first visit, may begin one each.
+const maxSides = 16
 
 // presentSide takes note of the cookie of a side session, if it is one of ours.
 func (x *exchange) presentSide(value, suffix string) {

@@ -33,8 +33,8 @@ func TestLoginRotatesWhatChangesOnPages(t *testing.T) {
 	})
 }
 
-// An application that is asked with an id which has expired deletes it. That is
-// no logout, and a login that is under way meanwhile counts.
+// An application that is asked with an id which it does not know any more
+// deletes it. That is no logout, and a login that is under way meanwhile counts.
 func TestLoginDespiteCleaning(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		rotating(w)
@@ -43,12 +43,25 @@ func TestLoginDespiteCleaning(t *testing.T) {
 		w.update(nil, w.load(tok, Use{}), Use{Ordinary: true}, set(t, "sid=; Max-Age=0"))
 		res := w.login(form, submit, "sid=alice")
 		w.wantCookies(res.Token, Use{}, "sid=alice")
-
-		// But what was deleted does not come back, whoever says so.
-		w.keep(nil, w.load(res.Token, Use{}), Use{})
-		slow := w.load(res.Token, Use{})
-		w.update(nil, w.load(res.Token, Use{}), submit, set(t, "sid=; Max-Age=0"))
-		w.update(nil, slow, submit, set(t, "sid=alice"))
-		w.wantCookies(res.Token, Use{}, "")
 	})
+}
+
+// What was deleted by a logout does not come back by a request that began
+// before, whatever it was.
+func TestLoginUnderWayAtLogout(t *testing.T) {
+	for _, late := range []Use{{}, {Ordinary: true}, {Action: true}, submit} {
+		for _, line := range []string{"sid=old", "sid=new"} {
+			forEachCache(t, func(t *testing.T, w *world) {
+				rotating(w)
+				tok := w.live("sid=old")
+				slow := w.load(tok, Use{})
+				w.update(nil, w.load(tok, Use{}), Use{Action: true}, set(t, "sid=; Max-Age=0"))
+				res := w.update(nil, slow, late, set(t, line))
+				if res.Token != nil || len(res.Refused) != 1 {
+					t.Errorf("%+v", res)
+				}
+				w.wantCookies(tok, Use{}, "")
+			})
+		}
+	}
 }

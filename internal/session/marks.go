@@ -5,6 +5,11 @@ import (
 	"slices"
 )
 
+const (
+	markRestless = 1
+	markCleaned  = 2
+)
+
 // maxMarks bounds what is remembered; a backend can make up any number of
 // names.
 const maxMarks = 32
@@ -17,6 +22,10 @@ type mark struct {
 	// zero for never. A response to a request that loaded an earlier one can
 	// not bring it back: a slow response does not undo a logout.
 	deleted uint64
+
+	// cleaned: what was deleted last was so on an ordinary answer, not on one to
+	// an action: the application cleans up an id that it does not know any more.
+	cleaned bool
 
 	// restless: its value changes on ordinary answers, as that of frameworks
 	// does which encrypt it anew each time. Its change means nothing.
@@ -52,16 +61,19 @@ func (ms marks) with(m mark) marks {
 
 func (ms marks) equal(other marks) bool { return slices.Equal(ms, other) }
 
-// append encodes the list: its length and, for each mark, flag, revision,
+// append encodes the list: its length and, for each mark, flags, revision,
 // length of the name and name.
 func (ms marks) append(b []byte) []byte {
 	b = append(b, byte(len(ms)))
 	for _, m := range ms {
-		var flag byte
+		var flags byte
 		if m.restless {
-			flag = 1
+			flags |= markRestless
 		}
-		b = append(b, flag)
+		if m.cleaned {
+			flags |= markCleaned
+		}
+		b = append(b, flags)
 		b = binary.AppendUvarint(b, m.deleted)
 		b = binary.AppendUvarint(b, uint64(len(m.name)))
 		b = append(b, m.name...)
@@ -80,7 +92,7 @@ func parseMarks(b []byte) (ms marks, rest []byte, err error) {
 		if len(b) == 0 {
 			return nil, nil, errOpen
 		}
-		m := mark{restless: b[0] == 1}
+		m := mark{restless: b[0]&markRestless != 0, cleaned: b[0]&markCleaned != 0}
 		b = b[1:]
 		var used int
 		if m.deleted, used = binary.Uvarint(b); used <= 0 {

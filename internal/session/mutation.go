@@ -125,7 +125,7 @@ func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.
 		switch {
 		case m.set.Expired(now):
 			if d.jar.Jar().Has(name) {
-				mark.deleted = d.revision()
+				mark.deleted, mark.cleaned = d.revision(), !u.Action
 				d.marks = d.marks.with(mark)
 			}
 		case before.find(name).late(m, since):
@@ -141,10 +141,11 @@ func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.
 }
 
 // late reports whether a set comes too late: what it sets was deleted while its
-// request was under way. What was deleted was not what a login mints meanwhile,
-// such as when the application cleans up an id that has expired.
+// request was under way, so that it may undo a logout. A login that mints a
+// value does not undo the cleaning up of another one, as when it made the
+// application forget the id that a parallel request came with.
 func (k mark) late(m *Mutation, since uint64) bool {
-	return k.deleted > since && (!m.minted || k.restless)
+	return k.deleted > since && !(k.cleaned && m.minted && !k.restless)
 }
 
 // noteMinted takes note of the sets that mint a value.

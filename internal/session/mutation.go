@@ -2,6 +2,7 @@ package session
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/serversession/caddy-server-session/internal/cookie"
@@ -223,7 +224,7 @@ func (d *draft) apply(ms []Mutation, c *Config, now time.Time) (refused []Refusa
 
 func (d *draft) changed() bool {
 	return d.jar.Changed() || !d.marks.equal(d.before.marks) || d.state != d.before.header.state ||
-		d.armed != d.before.armed || d.predecessor != d.before.predecessor || len(d.merged) != len(d.before.merged) ||
+		d.armed != d.before.armed || d.predecessor != d.before.predecessor || !slices.Equal(d.merged, d.before.merged) ||
 		d.subject.id != d.before.header.subject || d.reissue
 }
 

@@ -55,7 +55,8 @@ func (BadgerStore) CaddyModule() caddy.ModuleInfo {
 }
 
 // Provision sets up s.
-func (s *BadgerStore) Provision(caddy.Context) error {
+func (s *BadgerStore) Provision(ctx caddy.Context) error {
+	s.logger = ctx.Logger()
 	dir, err := caddy.NewReplacer().ReplaceOrErr(s.Dir, true, true)
 	if err != nil {
 		return fmt.Errorf("dir: %w", err)
@@ -111,8 +112,7 @@ func (s *BadgerStore) options() badger.Options {
 }
 
 // Open implements StoreProvider.
-func (s *BadgerStore) Open(ctx context.Context, logger *zap.Logger) (sessionstore.Store, error) {
-	s.logger = logger.Named("badger")
+func (s *BadgerStore) Open(ctx context.Context, _ *zap.Logger) (sessionstore.Store, error) {
 	return badger.Open(ctx, s.options())
 }
 

@@ -1,8 +1,15 @@
 package serversession
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -155,6 +162,65 @@ func TestRedisSecrets(t *testing.T) {
 		if strings.Contains(all, password) {
 			t.Errorf("the password is shown: %s", all)
 		}
+	}
+}
+
+func TestRedisTLS(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	cert, priv := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{
+		cert: {Type: "CERTIFICATE", Bytes: certificate}, priv: {Type: "PRIVATE KEY", Bytes: pkcs8},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := func(options string) *tls.Config {
+		t.Helper()
+		s, err := provisionRedis(t, `,"address":["redis.example.com"],"tls_enabled":true`+options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.options.TLS
+	}
+	trusted, err := x509.ParseCertificate(certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(trusted)
+
+	if c := config(""); c.InsecureSkipVerify || c.RootCAs != nil || c.ServerName != "" || len(c.Certificates) != 0 || c.MinVersion != tls.VersionTLS12 {
+		t.Errorf("by default: %+v", c)
+	}
+	if c := config(`,"tls_insecure":true`); !c.InsecureSkipVerify {
+		t.Error("tls_insecure is nothing")
+	}
+	if c := config(`,"tls_server_name":"redis.internal"`); c.ServerName != "redis.internal" || c.InsecureSkipVerify {
+		t.Errorf("tls_server_name: %+v", c)
+	}
+	text, _ := os.ReadFile(cert)
+	quoted, _ := json.Marshal(string(text))
+	for _, options := range []string{`,"tls_server_certs_path":"` + cert + `"`, `,"tls_server_certs_pem":` + string(quoted)} {
+		if c := config(options); !c.RootCAs.Equal(roots) || c.InsecureSkipVerify {
+			t.Errorf("%s: %+v", options, c)
+		}
+	}
+	if c := config(`,"tls_client_cert_path":"` + cert + `","tls_client_key_path":"` + priv + `"`); len(c.Certificates) != 1 {
+		t.Errorf("client certificate: %+v", c)
 	}
 }
 

@@ -25,9 +25,10 @@ const (
 	// connection is given up.
 	silenceTimeout = 2 * time.Second
 
-	// refreshInterval is how often it is asked which servers there are. They say
-	// it by themselves, too, but a message may be lost.
-	refreshInterval = time.Second
+	// refreshInterval is how often it is asked which servers there are. Sentinels
+	// say by themselves when that changes, and a cluster when the wrong server is
+	// asked, but a message may be lost.
+	refreshInterval = 5 * time.Second
 
 	bufferSize = 64 << 10
 )

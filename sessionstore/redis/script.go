@@ -13,7 +13,9 @@ import (
 // change one key, so they run in a cluster, too.
 //
 // Each may be sent again when its answer was lost: a swap that finds the version
-// it would write has happened, and touching twice is touching once.
+// it would write has happened, and touching twice is touching once. A record that
+// was created, and deleted before that was known, would be created again; but
+// nobody can mean to delete what its creator does not know of yet.
 var (
 	swapScript  = newScript(swapSource)
 	touchScript = newScript(touchSource)

@@ -69,7 +69,7 @@ func newServer(t testing.TB, program string, config ...string) *server {
 		fmt.Sprintf("port %d", s.port), "bind 127.0.0.1", "dir " + s.dir, "logfile " + filepath.Join(s.dir, "log"),
 	}
 	if program == "redis-server" {
-		lines = append(lines, `save ""`, "repl-diskless-sync-delay 0", "enable-debug-command yes")
+		lines = append(lines, `save ""`, "repl-diskless-sync-delay 0")
 	}
 	content := strings.Join(append(lines, config...), "\n") + "\n"
 	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {

@@ -24,10 +24,6 @@ type openStore struct {
 	manager *session.Manager
 	since   time.Time
 
-	// unwatch ends the goroutine that keeps the manager in touch with other
-	// nodes.
-	unwatch func()
-
 	mu   sync.Mutex
 	apps []member // whose configuration uses the store; the newest one counts
 	job  *copyJob // that copies from this store or to it; nil: none
@@ -52,18 +48,8 @@ func newOpenStore(ctx context.Context, store sessionstore.Store, p StoreProvider
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
-	return &openStore{store: store, manager: manager, since: time.Now(), unwatch: watch(manager)}, nil
-}
-
-// watch keeps a manager in touch with other nodes until it is told to end.
-func watch(m *session.Manager) (end func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var watching sync.WaitGroup
-	watching.Go(func() { m.Watch(ctx) })
-	return func() {
-		cancel()
-		watching.Wait()
-	}
+	manager.Watch()
+	return &openStore{store: store, manager: manager, since: time.Now()}, nil
 }
 
 // join makes the configuration of an app the one that counts. opened says that
@@ -125,7 +111,6 @@ func (o *openStore) exiting() {
 
 // Destruct closes the store when no configuration uses it any more.
 func (o *openStore) Destruct() error {
-	o.unwatch()
 	o.manager.Close()
 	return o.store.Close()
 }

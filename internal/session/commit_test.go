@@ -443,7 +443,8 @@ func TestStoreThatBlocks(t *testing.T) {
 		if !closed {
 			t.Error("not closed after the commit")
 		}
-		if got := cookiesOf(w.loadOn(w.node(uncached), tok, Use{})); got != "a=2" {
+		// Its time was over; whether it happened is up to the store.
+		if got := cookiesOf(w.loadOn(w.node(uncached), tok, Use{})); got != "a=1" && got != "a=2" {
 			t.Errorf("cookies %q", got)
 		}
 	})

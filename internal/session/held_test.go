@@ -1,9 +1,7 @@
 package session
 
 import (
-	"context"
 	"errors"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -342,11 +340,7 @@ func TestLooksAreBounded(t *testing.T) {
 func TestWatchClosesWhatIsHeld(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		w.c.Lifetimes.Idle = time.Minute
-		ctx, cancel := context.WithCancel(t.Context())
-		var watching sync.WaitGroup
-		watching.Go(func() { w.m.Watch(ctx) })
-		defer watching.Wait()
-		defer cancel()
+		w.m.Watch()
 		tok := w.live("sid=1")
 		held := w.stream(w.m, w.load(tok, Use{}))
 		time.Sleep(3 * time.Second)

@@ -44,7 +44,7 @@ func TestRotateKeys(t *testing.T) {
 func TestRotateKeysPrunes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, uncached)
-		watched(t, w.m)
+		w.m.Watch()
 		tok := w.live("a=1")
 		for range maxKeys + 10 {
 			if err := w.m.RotateKeys(t.Context()); err != nil {
@@ -99,7 +99,7 @@ func TestDropKey(t *testing.T) {
 func TestForeignRing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, cached)
-		watched(t, w.m)
+		w.m.Watch()
 		tok := w.live("a=1")
 		r, err := w.store.Get(t.Context(), ringKey)
 		if err != nil {

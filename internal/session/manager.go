@@ -167,6 +167,7 @@ func (m *Manager) SetCacheSize(size int64) { m.cache.resize(size) }
 
 // Close waits for commits in progress. It does not close the store.
 func (m *Manager) Close() {
+	m.unwatch()
 	m.commits.Wait()
 	m.cache.resize(0)
 }

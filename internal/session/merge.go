@@ -19,7 +19,7 @@ import (
 
 // maxMerged bounds how many merged families are remembered; a browser holds a
 // few side sessions at most.
-const maxMerged = 16
+const maxMerged = 32
 
 // With returns a session as a request sees it that brought side sessions along:
 // with their cookies. Those that were replaced already bring none.

@@ -155,7 +155,7 @@ func TestRenewalAndLogin(t *testing.T) {
 // A session under an old key moves to the new one without being asked.
 func TestRenewalUnderAnOldKey(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
-		watched(t, w.m)
+		w.m.Watch()
 		old := w.live("a=1")
 		if err := w.m.RotateKeys(t.Context()); err != nil {
 			t.Fatal(err)

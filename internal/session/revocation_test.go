@@ -1,8 +1,8 @@
 package session
 
 import (
-	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,30 +11,17 @@ import (
 	"github.com/serversession/caddy-server-session/sessionstore/sessionstoretest"
 )
 
-// watched runs Watch of a manager until the test is over.
-func watched(t *testing.T, m *Manager) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		m.Watch(ctx)
-	}()
-	t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-}
-
 // forEachPair runs a test on two nodes that watch one store.
 func forEachPair(t *testing.T, test func(t *testing.T, w *world, other *Manager)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, uncached)
 		other := w.node(uncached)
-		watched(t, w.m)
-		watched(t, other)
+		w.m.Watch()
+		other.Watch()
 		test(t, w, other)
+		other.Close()
+		w.m.Close()
 	})
 }
 
@@ -125,20 +112,22 @@ func TestRevocationsSurviveTheStore(t *testing.T) {
 func TestStaleRevocations(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, cached)
-		watched(t, w.m)
-		tok := w.live("a=1")
-		w.wantOn(w.m, tok, nil)
+		var failing atomic.Bool
 		w.store.Fail = func(op string, key string) error {
-			if key == revokedKey {
+			if failing.Load() && key == revokedKey {
 				return sessionstore.ErrUnavailable
 			}
 			return nil
 		}
+		w.m.Watch()
+		tok := w.live("a=1")
+		w.wantOn(w.m, tok, nil)
+		failing.Store(true)
 		time.Sleep(staleAfter - pollInterval)
 		w.wantOn(w.m, tok, nil)
 		time.Sleep(2 * pollInterval)
 		w.wantOn(w.m, tok, sessionstore.ErrUnavailable)
-		w.store.Fail = nil
+		failing.Store(false)
 		time.Sleep(pollInterval + time.Millisecond)
 		w.wantOn(w.m, tok, nil)
 	})

@@ -85,7 +85,7 @@ func TestSubjectIsHashed(t *testing.T) {
 // A subject stays revocable when the keys change.
 func TestSubjectAcrossKeys(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
-		watched(t, w.m)
+		w.m.Watch()
 		tok := w.live("a=1")
 		w.request(tok, as("alice"))
 		if err := w.m.RotateKeys(t.Context()); err != nil {

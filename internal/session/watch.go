@@ -27,6 +27,7 @@ const (
 type watch struct {
 	mu      sync.Mutex // held during a poll
 	running bool
+	end     context.CancelFunc
 	polled  time.Time // when the last poll that succeeded began
 	tried   time.Time // when the last one began
 	err     error     // of the last one
@@ -35,23 +36,35 @@ type watch struct {
 	// tokens.
 	pending int
 
+	done sync.WaitGroup
 	soon chan struct{} // a poll is wanted before its time
 }
 
-// Watch polls the store every second, and does what else is due now and then,
-// until ctx is done. While it runs, a manager that could not poll for five
-// seconds takes that for a failure of the store.
-func (m *Manager) Watch(ctx context.Context) {
+// Watch makes the manager poll the store every second, until it is closed. Then
+// it takes it for a failure of the store if it could not do so for five seconds.
+// It must be called once at most.
+func (m *Manager) Watch() {
+	ctx, cancel := context.WithCancel(context.Background())
 	m.watch.mu.Lock()
-	m.watch.running = true
+	defer m.watch.mu.Unlock()
+	m.watch.running, m.watch.end = true, cancel
 	m.noteFresh(time.Now()) // from Open
-	m.watch.mu.Unlock()
-	defer func() {
-		m.watch.mu.Lock()
+	m.watch.done.Go(func() { m.keepWatch(ctx) })
+}
+
+// unwatch ends what Watch began.
+func (m *Manager) unwatch() {
+	m.watch.mu.Lock()
+	if m.watch.end != nil {
 		m.watch.running = false
-		m.fresh.Store(0)
-		m.watch.mu.Unlock()
-	}()
+		m.watch.end()
+	}
+	m.watch.mu.Unlock()
+	m.watch.done.Wait()
+	m.fresh.Store(0)
+}
+
+func (m *Manager) keepWatch(ctx context.Context) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {

@@ -72,6 +72,17 @@ func (c *copyTo) await(what string) {
 func TestCopyToAnotherStore(t *testing.T) {
 	t.Parallel()
 	need(t, "server_session")
+	t.Run("badger", func(t *testing.T) {
+		t.Parallel()
+		copyToAnotherStore(t, "badger "+filepath.Join(t.TempDir(), "second"))
+	})
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		copyToAnotherStore(t, "redis "+startRedis(t).address())
+	})
+}
+
+func copyToAnotherStore(t *testing.T, second string) {
 	u := newUpstream(t, func(w *upstreamConn, r *request) bool {
 		switch user, isLogin := strings.CutPrefix(r.target, "/login/"); {
 		case isLogin:
@@ -84,13 +95,13 @@ func TestCopyToAnotherStore(t *testing.T) {
 		return true
 	})
 	x := newSite(t, "http")
-	conf := func(dir string) config {
+	conf := func(store string) config {
 		c := quiet(siteWith(x, insecure, u.addr))
-		c.global += fmt.Sprintf("\nserver_session {\n\t\tstore badger %s\n\t}", dir)
+		c.global += fmt.Sprintf("\nserver_session {\n\t\tstore %s\n\t}", store)
 		return c
 	}
-	first, second := filepath.Join(t.TempDir(), "first"), filepath.Join(t.TempDir(), "second")
-	s := start(t, conf(first))
+	first := filepath.Join(t.TempDir(), "first")
+	s := start(t, conf("badger "+first))
 	c := newClient(t, s, x, "h1")
 	var idle []string // who were there before and do nothing
 	for i := range short(300, 5000) {
@@ -124,7 +135,7 @@ func TestCopyToAnotherStore(t *testing.T) {
 		})
 	}
 
-	cp := s.copyTo("--to", "badger "+second)
+	cp := s.copyTo("--to", second)
 	cp.await("everything was copied")
 	enough("visits during the copy")
 	s.reload(conf(second))

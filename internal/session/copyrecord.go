@@ -99,6 +99,8 @@ func (c *Copier) gone(ctx context.Context, s *copyShard, name lookupKey) error {
 			return err
 		}
 		c.deleted.Add(1)
+		c.target.admission.ended(name)
+		c.target.endHeld(name)
 	}
 	delete(s.records, name)
 	return nil
@@ -113,6 +115,7 @@ func (c *Copier) write(ctx context.Context, name lookupKey, k *copied, r *sessio
 			c.records.Add(1)
 			c.bytes.Add(int64(len(r.Value)))
 			k.target, k.doubt = version, nil
+			c.target.lookAtHeld(name)
 			return nil
 		case errors.Is(err, sessionstore.ErrTooLarge):
 			c.refused.Add(1)
@@ -196,6 +199,15 @@ func (c *Copier) touch(ctx context.Context, name lookupKey, k *copied, r *sessio
 		return err
 	}
 	return nil
+}
+
+// lookAtHeld has connections looked at whose session another hand has changed.
+func (m *Manager) lookAtHeld(name lookupKey) {
+	m.held.mu.Lock()
+	defer m.held.mu.Unlock()
+	if e := m.held.named[name]; e != nil {
+		e.until = time.Time{}
+	}
 }
 
 // after returns what a ring becomes that follows another one, which was before

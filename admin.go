@@ -210,7 +210,7 @@ func apiErrorOf(err error) error {
 	case errors.Is(err, sessionstore.ErrNoSpace):
 		return apiError(http.StatusInsufficientStorage, err)
 	case errors.Is(err, sessionstore.ErrUnavailable), errors.Is(err, sessionstore.ErrIndeterminate),
-		errors.Is(err, sessionstore.ErrConflict), errors.Is(err, sessionstore.ErrClosed):
+		errors.Is(err, sessionstore.ErrConflict), errors.Is(err, sessionstore.ErrClosed), errors.Is(err, errReleased):
 		return apiError(http.StatusServiceUnavailable, err)
 	}
 	return apiError(http.StatusInternalServerError, err)

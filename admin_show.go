@@ -29,6 +29,9 @@ type adminStatus struct {
 	// CacheBytes is how much memory they may take.
 	CacheBytes int64 `json:"cache_bytes"`
 
+	// Connected are the sessions with WebSockets and streams.
+	Connected int `json:"connected_sessions"`
+
 	KeyFile bool       `json:"key_file"`
 	Keys    []adminKey `json:"keys"`
 
@@ -86,6 +89,7 @@ func (c *adminCall) status() error {
 		PollAge:    m.PollAge().Seconds(),
 		Cached:     m.Cached(),
 		CacheBytes: c.app.provider.CacheSize(),
+		Connected:  m.Held(),
 		KeyFile:    c.app.KeyFile != "",
 		Keys:       adminKeys(m),
 	}

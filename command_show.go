@@ -41,6 +41,7 @@ func (c *cliCall) status() error {
 		{"open for", ago(s.OpenSince)},
 		{"last poll", fmt.Sprintf("%.1f s ago", s.PollAge)},
 		{"cache", fmt.Sprintf("%d sessions, at most %s", s.Cached, sizeOf(s.CacheBytes))},
+		{"connected", fmt.Sprintf("%d sessions", s.Connected)},
 		{"keys", fmt.Sprintf("%d, in %s", len(s.Keys), keysPlace(s.KeyFile))},
 	}
 	if n := s.Counts; n != nil {

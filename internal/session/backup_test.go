@@ -165,7 +165,7 @@ func TestRestoreBringsNoKeyBack(t *testing.T) {
 	if err := w.m.DropKey(t.Context(), w.m.Keys()[0].ID); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.store.Delete(t.Context(), tok.access2(t).name.storeKey()); err != nil {
+	if err := w.store.Delete(t.Context(), accessOf(t, tok).name.storeKey()); err != nil {
 		t.Fatal(err)
 	}
 	if res, want := w.restore(backup, true), (Restored{Foreign: 1}); res != want {
@@ -176,10 +176,11 @@ func TestRestoreBringsNoKeyBack(t *testing.T) {
 	}
 }
 
-func (t *Token) access2(tb testing.TB) *access {
-	a, err := t.access(testScope)
+func accessOf(t testing.TB, tok *Token) *access {
+	t.Helper()
+	a, err := tok.access(testScope)
 	if err != nil {
-		tb.Fatal(err)
+		t.Fatal(err)
 	}
 	return &a
 }

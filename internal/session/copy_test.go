@@ -140,6 +140,45 @@ func TestCopyFollowsChanges(t *testing.T) {
 	})
 }
 
+// A connection that the new configuration holds ends with its session, also
+// where that is ended in the source, and after its token was replaced there.
+func TestCopyEndsConnections(t *testing.T) {
+	forEachCopy(t, func(t *testing.T, w *copyWorld) {
+		ended, rotated := w.live("sid=1; HttpOnly"), w.live("other=2; HttpOnly")
+		w.pass()
+		closed := make(chan *Token, 2)
+		for _, tok := range []*Token{ended, rotated} {
+			defer w.target.m.Hold(w.target.load(tok, Use{}), w.c, func() { closed <- tok })()
+		}
+		look := func() {
+			w.target.m.checkHeld(t.Context(), time.Now())
+			synctest.Wait()
+		}
+		look()
+		end := func(tok *Token) {
+			t.Helper()
+			if err := w.m.End(t.Context(), w.load(tok, Use{})); err != nil {
+				t.Fatal(err)
+			}
+			w.pass()
+			synctest.Wait()
+		}
+		end(ended)
+		if len(closed) != 1 || <-closed != ended {
+			t.Fatal("the connection goes on, or another one does not")
+		}
+		w.c.RotateOn = func(name string) bool { return name == "login" }
+		after := w.request(rotated, Use{Action: true}, "login=3; HttpOnly").Token
+		w.pass()
+		look()
+		end(after)
+		look()
+		if len(closed) != 1 || <-closed != rotated {
+			t.Fatal("the connection goes on")
+		}
+	})
+}
+
 // The target asks for what it does not have yet, or not as it is now.
 func TestCopyPulls(t *testing.T) {
 	forEachCopy(t, func(t *testing.T, w *copyWorld) {
@@ -424,6 +463,46 @@ func TestCopyThroughFaults(t *testing.T) {
 	}
 }
 
+// A write may have happened although nobody knows. What is there then is still
+// the copier's, not the target's.
+func TestCopyInDoubt(t *testing.T) {
+	w := newCopyWorld(t, uncached)
+	fresh, known := w.live("sid=1; HttpOnly"), w.live("sid=2; HttpOnly")
+	if err := w.copier.copy(t.Context(), accessOf(t, fresh).name); err != nil {
+		t.Fatal(err)
+	}
+	w.request(fresh, Use{}, "sid=3; HttpOnly")
+	var broken atomic.Bool
+	broken.Store(true)
+	w.target.store.Fail = func(op, _ string) error {
+		if broken.Load() && op == sessionstoretest.OpGet {
+			return sessionstore.ErrUnavailable
+		}
+		return nil
+	}
+	w.target.store.After = func(op, _ string, err error) error {
+		if broken.Load() && op == sessionstoretest.OpCompareAndSwap {
+			return sessionstore.ErrIndeterminate
+		}
+		return err
+	}
+	for _, tok := range []*Token{fresh, known} {
+		if err := w.copier.copy(t.Context(), accessOf(t, tok).name); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	broken.Store(false)
+	w.request(fresh, Use{}, "sid=5; HttpOnly")
+	w.request(known, Use{}, "sid=6; HttpOnly")
+	w.pass()
+	w.detach()
+	w.target.wantCookies(fresh, Use{}, "sid=5")
+	w.target.wantCookies(known, Use{}, "sid=6")
+	if n := w.copier.kept.Load(); n != 0 {
+		t.Errorf("%d are the target's own", n)
+	}
+}
+
 // What is too large for the target is counted, and the rest goes on.
 func TestCopyTooLarge(t *testing.T) {
 	w := newCopyWorld(t, uncached)
@@ -477,7 +556,7 @@ func TestCopyIsAskedFor(t *testing.T) {
 		w.attach()
 		asked, cancel = context.WithCancel(t.Context())
 		go func() {
-			_, err := w.run(CopyOptions{Asked: asked, Left: w.left, Linger: 10 * time.Second, Existing: ExistingReplace})
+			_, err := w.run(CopyOptions{Asked: asked, Left: w.left, Linger: 10100 * time.Millisecond, Existing: ExistingReplace})
 			done <- err
 		}()
 		time.Sleep(5 * time.Second)
@@ -486,10 +565,12 @@ func TestCopyIsAskedFor(t *testing.T) {
 		cancel()
 		time.Sleep(time.Second)
 		w.request(tok, Use{}, "sid=late; HttpOnly") // a request that was under way
+		time.Sleep(8050 * time.Millisecond)
+		w.request(tok, Use{}, "sid=later; HttpOnly") // for the last pass
 		if err := <-done; err != nil {
 			t.Errorf("error %v", err)
 		}
-		w.target.wantCookies(tok, Use{}, "sid=late")
+		w.target.wantCookies(tok, Use{}, "sid=later")
 	})
 }
 

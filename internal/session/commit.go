@@ -76,6 +76,7 @@ func (m *Manager) Update(ctx context.Context, seen *Session, ms []Mutation, u Us
 		if ch.subject, err = m.subjectOf(ctx, seen.home, u.Subject); err != nil {
 			return Result{}, err
 		}
+		m.doubt(seen.header.subject)
 	}
 	if !m.changesNothing(ctx, ch) {
 		if err := m.settleChange(ctx, ch); err != nil {

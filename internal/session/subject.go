@@ -48,13 +48,20 @@ func (m *Manager) subjectOf(ctx context.Context, s Scope, name string) (*subject
 	return &subject{id, n}, nil
 }
 
-// names reports whether a response names another subject than the session has.
+// names reports whether a response names another subject than the session has,
+// or the same one, whose hash can be moved under the key that makes tokens: it
+// would go with the old one.
 func (m *Manager) names(s *Session, name string) bool {
-	if name == "" {
-		return false
-	}
-	k := m.ring.Load().find(s.header.subject.key)
-	return k == nil || k.subjectID(s.home, name) != s.header.subject
+	return name != "" && m.ring.Load().active().subjectID(s.home, name) != s.header.subject
+}
+
+// doubt has the counter of a subject read again: that under which a session is
+// to be bound anew must not be newer than the one it is judged by.
+func (m *Manager) doubt(id subjectID) {
+	m.subjects.ComputeIfPresent(id, func(old subjectCounter) (subjectCounter, otter.ComputeOp) {
+		old.at = time.Time{}
+		return old, otter.WriteOp
+	})
 }
 
 // bind takes over what a response says about whose session it is.

@@ -120,3 +120,36 @@ func TestSubjectCounterFails(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Who is named again after a rotation of keys does not go with the old key.
+func TestSubjectMovesUnderTheNewKey(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		tok := w.live("a=1")
+		w.request(tok, as("alice"))
+		old := w.m.Keys()[0].ID
+		if err := w.m.RotateKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(renewalPause)
+		for range pollsBeforeUse {
+			if err := w.m.poll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		named := Use{Navigation: true, Subject: "alice"}
+		tok = w.request(tok, named).Token
+		if tok == nil {
+			t.Fatal("not renewed")
+		}
+		w.request(tok, named)
+		wantCalls(t, "writes after that", w.writes, 0, func() { w.request(tok, named) })
+		if err := w.m.DropKey(t.Context(), old); err != nil {
+			t.Fatal(err)
+		}
+		w.wantOn(w.m, tok, nil)
+		if err := w.m.RevokeSubject(t.Context(), testScope, "alice"); err != nil {
+			t.Fatal(err)
+		}
+		w.wantOn(w.m, tok, ErrRevoked)
+	})
+}

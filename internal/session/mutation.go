@@ -55,6 +55,7 @@ var ErrLate = errors.New("deleted since the request was made")
 // draft is a session being changed.
 type draft struct {
 	before *Session // nil for a session that begins
+	since  uint64   // the revision of what is changed; zero if nothing was
 	state  state
 	issued Issue
 	jar    *cookie.Editor
@@ -79,7 +80,7 @@ type draft struct {
 
 func draftOf(s *Session) *draft {
 	return &draft{
-		before: s, state: s.header.state, issued: s.issued, jar: s.jar.Edit(),
+		before: s, since: s.revision, state: s.header.state, issued: s.issued, jar: s.jar.Edit(),
 		armed: s.armed, restarts: s.restarts, marks: s.marks, rotated: s.rotated,
 		merged: s.merged, predecessor: s.predecessor,
 		subject: subject{s.header.subject, s.header.counters.subject},
@@ -92,12 +93,7 @@ func draftOfNew(jar *cookie.Jar) *draft {
 }
 
 // revision is that of the session once the draft is written.
-func (d *draft) revision() uint64 {
-	if d.before == nil {
-		return 1
-	}
-	return d.before.revision + 1
-}
+func (d *draft) revision() uint64 { return d.since + 1 }
 
 // body returns what the draft makes of a session.
 func (d *draft) body() body {

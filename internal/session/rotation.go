@@ -183,7 +183,8 @@ func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
 func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
 	now := time.Now()
 	d := draftOfNew(ch.replaced.jar)
-	d.marks, d.rotated = ch.replaced.marks, millis(now)
+	// What was deleted counts on: so do revisions.
+	d.since, d.marks, d.rotated = ch.replaced.revision, ch.replaced.marks, millis(now)
 	d.subject = subject{ch.replaced.header.subject, ch.replaced.header.counters.subject}
 	res := Result{Refused: d.respond(ch.ms, ch.since, ch.use, ch.config, now), Evicted: d.jar.Evicted()}
 	t, home := newToken(m.ring.Load().active()), ch.home(ch.replaced)

@@ -162,3 +162,46 @@ func TestKeysOfAFile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Dropping a key ends its sessions at once, requests under way included.
+func TestDroppedKeyWhileUnderWay(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		w.c.RenewAfter = time.Hour
+		tok := w.live("a=1")
+		time.Sleep(2 * time.Hour)
+		login, page, write := w.load(tok, action), w.load(tok, navigation), w.load(tok, Use{})
+		if err := w.m.DropKey(t.Context(), w.m.Keys()[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.m.Update(t.Context(), login, sets(t, "sid=1"), action, w.c)
+		if res.Token != nil || !errors.Is(err, ErrNoSession) {
+			t.Errorf("a login got away: error %v", err)
+		}
+		res, err = w.m.Keep(t.Context(), page, navigation, w.c)
+		if res.Token != nil || !errors.Is(err, ErrNoSession) {
+			t.Errorf("a renewal got away: error %v", err)
+		}
+		if _, err = w.m.Update(t.Context(), write, sets(t, "b=1"), Use{}, w.c); !errors.Is(err, ErrNoSession) {
+			t.Errorf("changed: error %v", err)
+		}
+	})
+}
+
+// The key of the session that a record forwards to is dropped; that of the old
+// token is not.
+func TestDroppedKeyOfForwarded(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		watched(t, w.m)
+		old := w.live("a=1")
+		if err := w.m.RotateKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		w.renewed(old)
+		if err := w.m.DropKey(t.Context(), w.m.Keys()[0].ID); err != nil {
+			t.Fatal(err)
+		}
+		w.wantNone(old)
+	})
+}

@@ -66,7 +66,7 @@ func (r *revocations) revokes(h *header) bool {
 // meanwhile does not get away.
 func (m *Manager) rebind(h header, a *access) (header, error) {
 	r := m.revoked.Load()
-	if r.revokes(&h) {
+	if r.revokes(&h) || m.dropped(&h) {
 		return h, ErrRevoked
 	}
 	born := r.born(a)
@@ -74,6 +74,11 @@ func (m *Manager) rebind(h header, a *access) (header, error) {
 	h.key, h.scope, h.counters = a.key, a.scope, born
 	return h, nil
 }
+
+// dropped reports whether the key of a record is not in the ring any more. Its
+// token is not admitted then, but requests may be under way that came before,
+// and older records may forward to it.
+func (m *Manager) dropped(h *header) bool { return m.ring.Load().find(h.key) == nil }
 
 // encode returns the counters as the store keeps them: version(1) all(8), and
 // for each scope key id(4) scope id(8) counter(8).
@@ -213,7 +218,7 @@ func (m *Manager) ended(ctx context.Context, s *Session, lt *Lifetimes, now time
 	if s.over(lt, now) {
 		return ErrNoSession
 	}
-	if m.revoked.Load().revokes(&s.header) {
+	if m.revoked.Load().revokes(&s.header) || m.dropped(&s.header) {
 		return ErrRevoked
 	}
 	if s.header.subject == (subjectID{}) {

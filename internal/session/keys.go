@@ -19,8 +19,14 @@ import (
 // ringKey is where a store keeps the ring.
 const ringKey = "ring"
 
-// pollsBeforeUse is how many polls pass before a new key makes tokens.
-const pollsBeforeUse = 2
+const (
+	// untilUse is how long a new key is known before it makes tokens: two polls.
+	untilUse = 2 * pollInterval
+
+	// stillUsed is how long after the next key was made another node may make
+	// tokens with a key, generously.
+	stillUsed = 10 * time.Second
+)
 
 var (
 	// ErrKeyFile means that the ring comes from a file, and is changed there.
@@ -65,7 +71,7 @@ func (m *Manager) SetRing(ctx context.Context, ring *Ring) error {
 	m.watch.mu.Lock()
 	defer m.watch.mu.Unlock()
 	if ring != nil {
-		m.ringInStore, m.watch.pending = false, 0
+		m.ringInStore, m.watch.known = false, nil
 		m.ring.Store(ring)
 		return nil
 	}
@@ -85,18 +91,18 @@ func (m *Manager) SetRing(ctx context.Context, ring *Ring) error {
 // not make tokens so far, if there is another. Whoever calls it holds the mutex
 // of the watch.
 func (m *Manager) adopt(stored *Ring) {
+	known := make(map[keyID]time.Time, len(stored.keys))
+	for i, k := range stored.keys {
+		since, found := m.watch.known[k.id]
+		// For a node that starts, only the newest may be new to others.
+		if !found && (m.watch.known != nil || i == 0 && len(stored.keys) > 1) {
+			since = time.Now()
+		}
+		known[k.id] = since
+	}
+	m.watch.known = known
 	next := *stored
-	before := m.ring.Load()
-	switch {
-	case before == nil && len(next.keys) > 1:
-		next.making = 1
-	case before != nil:
-		next.making = max(0, next.index(before.active().id))
-	}
-	m.watch.pending = 0
-	if next.making > 0 {
-		m.watch.pending = pollsBeforeUse
-	}
+	next.making = m.newestInUse(stored)
 	m.ring.Store(&next)
 }
 
@@ -127,12 +133,10 @@ func (m *Manager) pollRing(ctx context.Context) error {
 		m.adopt(stored)
 		return nil
 	}
-	if m.watch.pending > 0 {
-		if m.watch.pending--; m.watch.pending == 0 {
-			next := *ring
-			next.making = 0
-			m.ring.Store(&next)
-		}
+	if making := m.newestInUse(ring); making != ring.making {
+		next := *ring
+		next.making = making
+		m.ring.Store(&next)
 	}
 	return nil
 }
@@ -147,9 +151,15 @@ func (m *Manager) publish(ctx context.Context, old sessionstore.Version, ring *R
 	return nil
 }
 
-// index returns the place of a key in the ring, -1 if it has none.
-func (r *Ring) index(id keyID) int {
-	return slices.IndexFunc(r.keys, func(k *key) bool { return k.id == id })
+// newestInUse returns the index of the newest key that others know, too; that
+// of the oldest one if none has been there for so long.
+func (m *Manager) newestInUse(r *Ring) int {
+	for i, k := range r.keys {
+		if time.Since(m.watch.known[k.id]) >= untilUse {
+			return i
+		}
+	}
+	return len(r.keys) - 1
 }
 
 // KeyInfo describes a key of the ring.
@@ -189,8 +199,9 @@ func (m *Manager) RotateKeys(ctx context.Context) error {
 		}
 		kept := []*key{made.keys[0]}
 		for i, k := range ring.keys {
-			// The newest may have been in use on other nodes since we looked.
-			if i == 0 || used[k.id] {
+			// The newest, and the one before it for a while, may have been in
+			// use on other nodes since we looked.
+			if i == 0 || used[k.id] || time.Since(ring.keys[i-1].created) < stillUsed {
 				kept = append(kept, k)
 			}
 		}

@@ -50,7 +50,7 @@ func TestRotateKeysPrunes(t *testing.T) {
 			if err := w.m.RotateKeys(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(4 * pollInterval)
+			time.Sleep(stillUsed)
 		}
 		if n := len(w.m.Keys()); n != 3 { // the newest two, and that of the session
 			t.Errorf("%d keys", n)
@@ -203,5 +203,50 @@ func TestDroppedKeyOfForwarded(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantNone(old)
+	})
+}
+
+// Keys are rotated twice in a row: one that a node still makes tokens with is
+// not taken out, nor one used that others do not know.
+func TestRotateKeysTwice(t *testing.T) {
+	forEachPair(t, func(t *testing.T, w *world, other *Manager) {
+		agree := func() {
+			t.Helper()
+			for _, m := range []*Manager{w.m, other} {
+				value := newToken(m.ring.Load().active()).CookieValue()
+				if w.m.Admit(value) == nil || other.Admit(value) == nil {
+					t.Fatal("a token that another node takes for forged")
+				}
+			}
+		}
+		for i := range 10 {
+			m := []*Manager{w.m, other}[i%2]
+			if err := m.RotateKeys(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for range i {
+				agree()
+				time.Sleep(300 * time.Millisecond)
+			}
+		}
+	})
+}
+
+// Revocations make nodes poll at once; a key is not older for that.
+func TestRotateKeysAndRevoke(t *testing.T) {
+	forEachPair(t, func(t *testing.T, w *world, other *Manager) {
+		time.Sleep(pollInterval / 2)
+		if err := w.m.RotateKeys(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if err := w.m.RevokeAll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if other.Admit(newToken(w.m.ring.Load().active()).CookieValue()) == nil {
+			t.Error("a token that another node takes for forged")
+		}
 	})
 }

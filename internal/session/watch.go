@@ -32,9 +32,9 @@ type watch struct {
 	tried   time.Time // when the last one began
 	err     error     // of the last one
 
-	// pending is how many polls have to pass before the newest key makes
-	// tokens.
-	pending int
+	// known is since when the keys of the ring are known here, if the ring is
+	// in the store.
+	known map[keyID]time.Time
 
 	done sync.WaitGroup
 	soon chan struct{} // a poll is wanted before its time

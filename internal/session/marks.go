@@ -23,6 +23,10 @@ type mark struct {
 	// not bring it back: a slow response does not undo a logout.
 	deleted uint64
 
+	// at is when that was, in milliseconds since 1970. A side session that began
+	// earlier can not bring it back either.
+	at int64
+
 	// cleaned: what was deleted last was so on an ordinary answer, not on one to
 	// an action: the application cleans up an id that it does not know any more.
 	cleaned bool
@@ -61,8 +65,8 @@ func (ms marks) with(m mark) marks {
 
 func (ms marks) equal(other marks) bool { return slices.Equal(ms, other) }
 
-// append encodes the list: its length and, for each mark, flags, revision,
-// length of the name and name.
+// append encodes the list: its length and, for each mark, flags, revision and
+// time of the deletion, length of the name and name.
 func (ms marks) append(b []byte) []byte {
 	b = append(b, byte(len(ms)))
 	for _, m := range ms {
@@ -75,6 +79,7 @@ func (ms marks) append(b []byte) []byte {
 		}
 		b = append(b, flags)
 		b = binary.AppendUvarint(b, m.deleted)
+		b = binary.AppendUvarint(b, uint64(m.at))
 		b = binary.AppendUvarint(b, uint64(len(m.name)))
 		b = append(b, m.name...)
 	}
@@ -98,6 +103,12 @@ func parseMarks(b []byte) (ms marks, rest []byte, err error) {
 		if m.deleted, used = binary.Uvarint(b); used <= 0 {
 			return nil, nil, errOpen
 		}
+		b = b[used:]
+		at, used := binary.Uvarint(b)
+		if used <= 0 {
+			return nil, nil, errOpen
+		}
+		m.at = int64(at)
 		b = b[used:]
 		length, used := binary.Uvarint(b)
 		if used <= 0 || length > uint64(len(b)-used) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/serversession/caddy-server-session/internal/cookie"
 	"github.com/serversession/caddy-server-session/sessionstore"
 )
 
@@ -30,11 +31,9 @@ func (s *Session) With(sides []*Session, c *Config, now time.Time) *Session {
 	d := draftOf(s)
 	pending := slices.Clone(s.pending)
 	for _, side := range sides {
-		if side.header.state.replaced() || slices.Contains(d.merged, side.header.family) {
-			continue
+		if !side.header.state.replaced() && d.merge(side, c, now) {
+			pending = append(pending, Mutation{kind: mutateMerge, side: side})
 		}
-		d.merge(side, c, now)
-		pending = append(pending, Mutation{kind: mutateMerge, side: side})
 	}
 	if len(pending) == len(s.pending) {
 		return s
@@ -44,39 +43,65 @@ func (s *Session) With(sides []*Session, c *Config, now time.Time) *Session {
 	return s.derived(b, pending)
 }
 
-// Merged reports whether a side session's cookies are in s.
+// Merged reports whether a side session's cookies are in s. A browser may hold
+// the token of a session as that of a side session, too: that it was is what
+// made it the session.
 func (s *Session) Merged(side *Session) bool {
-	return slices.Contains(s.merged, side.header.family)
+	return slices.Contains(s.merged, side.header.family) ||
+		!s.header.state.replaced() && s.header.family == side.header.family
 }
 
-// merge sets the cookies of a side session, unless that was done. One that
-// looks like a session's is older than a login that happened since.
-func (d *draft) merge(side *Session, c *Config, now time.Time) {
-	if slices.Contains(d.merged, side.header.family) {
-		return
+// began returns when a side session got what looks like a session's in it.
+func (s *Session) began() int64 { return max(s.header.created, s.rotated) }
+
+// brings returns the cookies that a side session has to add, unless it was
+// merged. Of those that look like a session's, it brings none that are older
+// than a login that happened since, or than their deletion.
+func (d *draft) brings(side *Session, c *Config) (from *cookie.Jar, unmerged bool) {
+	if d.before != nil && d.before.header.family == side.header.family || slices.Contains(d.merged, side.header.family) {
+		return nil, false
 	}
-	from := side.jar
-	if d.rotated > side.header.created {
-		e := from.Edit()
-		for k := range from.All() {
-			if c.sessionLike(k.Name) {
-				e.RemoveName(k.Name)
-			}
+	e := side.jar.Edit()
+	for k := range side.jar.All() {
+		if c.sessionLike(k.Name) && max(d.rotated, d.marks.find(k.Name).at) > side.began() {
+			e.RemoveName(k.Name)
 		}
-		from = e.Jar()
+	}
+	return e.Jar(), true
+}
+
+// logsIn reports whether a side session brings a login to s: a cookie that looks
+// like a session's, and that s does not have or has with another value.
+func (s *Session) logsIn(side *Session, c *Config, now time.Time) bool {
+	from, _ := draftOf(s).brings(side, c)
+	for k := range from.All() {
+		if c.rotateOn(k.Name) && !k.Expired(now) && !hasValue(s.jar, k.Name, k.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+// merge sets the cookies of a side session, and reports whether that was still
+// to be done.
+func (d *draft) merge(side *Session, c *Config, now time.Time) bool {
+	from, unmerged := d.brings(side, c)
+	if !unmerged {
+		return false
 	}
 	d.jar.Merge(from, now, c.Limits)
 	d.merged = append(slices.Clone(d.merged), side.header.family)
 	if len(d.merged) > maxMerged {
 		d.merged = d.merged[1:]
 	}
+	return true
 }
 
 // RetireSides freezes side sessions that were merged into base. If that fails,
 // they come along once more, and nothing is merged twice.
 func (m *Manager) RetireSides(base *Session, sides []*Session, c *Config) {
 	for _, side := range sides {
-		if side.header.state.replaced() || !base.Merged(side) {
+		if side.header.state.replaced() || !base.Merged(side) || base.header.family == side.header.family {
 			continue
 		}
 		m.inBackground(func() { m.retireSide(base, side, c) })

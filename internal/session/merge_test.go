@@ -96,7 +96,7 @@ func TestMergeAfterLogin(t *testing.T) {
 		// And the other way round, as a browser would have it.
 		time.Sleep(time.Second)
 		side = w.create("sid=saml")
-		w.together(base, Use{}, nil, side)
+		base = w.together(base, Use{}, nil, side).Token
 		w.wantCookies(base, Use{}, "a=1 return=1 sid=saml")
 	})
 }
@@ -129,4 +129,100 @@ func TestMergeFails(t *testing.T) {
 	w.store.Fail = nil
 	w.together(base, Use{}, nil, side)
 	w.wantCookies(base, Use{}, "a=1 b=1")
+}
+
+// A user whose browser holds a planted token returns from his identity provider
+// with a form, which brings no token: the login is in a side session. Merging it
+// is the change of privilege.
+func TestMergedLoginRotates(t *testing.T) {
+	for name, jar := range map[string]string{"first": "cart=1", "changed": "sid=attacker"} {
+		t.Run(name, func(t *testing.T) {
+			forEachCache(t, func(t *testing.T, w *world) {
+				rotating(w)
+				planted := w.live(jar)
+				time.Sleep(2 * rotationPause)
+				side := w.create("sid=victim")
+				res := w.together(planted, navigation, nil, side)
+				w.m.commits.Wait()
+				if res.Token == nil || !res.Reissue {
+					t.Fatal("not rotated")
+				}
+				w.wantCookies(planted, Use{}, jar)
+				if got := cookiesOf(w.load(res.Token, Use{})); got != "cart=1 sid=victim" && got != "sid=victim" {
+					t.Errorf("the victim sees %q", got)
+				}
+			})
+		})
+	}
+}
+
+// Several requests of a page bring the same side sessions. All cookies end in
+// one session, whose token the browser gets once.
+func TestMergedLoginOfParallelRequests(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		base, side := w.live("cart=1"), w.create("sid=in")
+		var seen []*Session
+		for range 3 {
+			seen = append(seen, w.load(base, Use{}).With([]*Session{w.load(side, Use{})}, w.c, time.Now()))
+		}
+		first := w.keep(nil, seen[0], navigation)
+		if first.Token == nil {
+			t.Fatal("not rotated")
+		}
+		second := w.update(nil, seen[1], Use{}, sets(t, "lang=de")...)
+		third := w.keep(nil, seen[2], Use{})
+		if second.Token != nil || second.Reissue || third.Token != nil || third.Reissue {
+			t.Errorf("%+v, %+v", second, third)
+		}
+		w.wantCookies(first.Token, Use{}, "cart=1 lang=de sid=in")
+	})
+}
+
+// A browser holds the token of a session twice: a side session was made the
+// session, but its own cookie came once more with a slow response.
+func TestSideOfItself(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		tok := w.live("a=1")
+		w.together(tok, Use{}, nil, tok)
+		w.m.commits.Wait()
+		w.request(tok, Use{}, "b=1")
+		time.Sleep(2 * grace)
+		w.wantCookies(tok, Use{}, "a=1 b=1")
+	})
+}
+
+// The same, after the token was renewed.
+func TestSideOfItselfRenewed(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		old := w.aged("a=1")
+		fresh := w.renewed(old)
+		w.together(fresh, Use{}, nil, old)
+		w.m.commits.Wait()
+		w.request(fresh, Use{}, "b=1")
+		time.Sleep(2 * grace)
+		w.wantCookies(fresh, Use{}, "a=1 b=1")
+	})
+}
+
+// A side session does not undo a logout that came after it.
+func TestMergeAfterLogout(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		base, side := w.live("cart=1", "sid=1"), w.create("sid=side", "return=1")
+		time.Sleep(time.Second)
+		w.request(base, action, "sid=; Max-Age=0")
+		time.Sleep(time.Second)
+		seen := w.load(base, Use{}).With([]*Session{w.load(side, Use{})}, w.c, time.Now())
+		if got := cookiesOf(seen); got != "cart=1 return=1" {
+			t.Errorf("the request sees %q", got)
+		}
+		w.together(base, Use{}, nil, side)
+		w.wantCookies(base, Use{}, "cart=1 return=1")
+		// One that began after the logout is a login.
+		w.m.commits.Wait()
+		time.Sleep(time.Second)
+		res := w.together(base, Use{}, nil, w.create("sid=2"))
+		w.wantCookies(res.Token, Use{}, "cart=1 return=1 sid=2")
+	})
 }

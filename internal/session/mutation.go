@@ -122,7 +122,7 @@ func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.
 		switch {
 		case m.set.Expired(now):
 			if d.jar.Jar().Has(name) {
-				mark.deleted, mark.cleaned = d.revision(), !u.Action
+				mark.deleted, mark.at, mark.cleaned = d.revision(), millis(now), !u.Action
 				d.marks = d.marks.with(mark)
 			}
 		case before.find(name).late(m, since):
@@ -149,34 +149,24 @@ func (k mark) late(m *Mutation, since uint64) bool {
 func noteMinted(ms []Mutation, seen *Session, u Use) {
 	for i := range ms {
 		if m := &ms[i]; m.kind == mutateSet {
-			m.minted = u.Action && !seen.holds(m.set.Name, m.set.Value)
+			m.minted = u.Action && !hasValue(seen.jar, m.set.Name, m.set.Value)
 		}
 	}
-}
-
-// holds reports whether a cookie of a name has a value.
-func (s *Session) holds(name, value string) bool {
-	for c := range s.jar.All() {
-		if c.Name == name && c.Value == value {
-			return true
-		}
-	}
-	return false
 }
 
 // changesValue reports whether a set gives another value to a cookie that the
 // jar holds.
 func changesValue(jar *cookie.Jar, m *Mutation) bool {
-	found := false
+	return jar.Has(m.set.Name) && !hasValue(jar, m.set.Name, m.set.Value)
+}
+
+func hasValue(jar *cookie.Jar, name, value string) bool {
 	for c := range jar.All() {
-		if c.Name == m.set.Name {
-			if c.Value == m.set.Value {
-				return false
-			}
-			found = true
+		if c.Name == name && c.Value == value {
+			return true
 		}
 	}
-	return found
+	return false
 }
 
 // apply carries mutations out, in order, and returns what was refused.

@@ -31,10 +31,19 @@ const (
 	maxFollow = 4
 )
 
-// loginOf returns the first change that is, by all appearances, a login.
+// loginOf returns the first change that is, by all appearances, a login: by its
+// response, or else by a side session that came along. Who brings that holds its
+// token and gets the new one; who planted the other does not.
 func (s *Session) loginOf(batch []*change, now time.Time) *change {
 	for _, ch := range batch {
 		if s.rotates(ch, now.Sub(time.UnixMilli(s.rotated)) >= rotationPause) {
+			return ch
+		}
+	}
+	for _, ch := range batch {
+		if slices.ContainsFunc(ch.presence, func(m Mutation) bool {
+			return m.kind == mutateMerge && s.logsIn(m.side, ch.config, now)
+		}) {
 			return ch
 		}
 	}
@@ -80,8 +89,17 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	c := login.config
 	d := draftOf(current)
 	var others []*change // other logins, which get sessions of their own
+	since := current.rotated
+	if current.rotates(login, true) {
+		since = millis(now)
+	}
 	for _, ch := range batch {
 		d.apply(ch.presence, ch.config, now)
+		for _, m := range ch.presence {
+			if m.kind == mutateMerge {
+				since = max(since, m.side.began()) // it happened there
+			}
+		}
 	}
 	d.bind(login)
 	for _, ch := range batch {
@@ -107,7 +125,7 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	h.state = provisional
 	h.subject, h.counters.subject = d.subject.id, d.subject.counter
 	d.issued = issueFor(d.jar.Jar(), d.issued, &h, c, now)
-	d.armed, d.rotated, d.predecessor = 0, millis(now), &current.access
+	d.armed, d.rotated, d.predecessor = 0, since, &current.access
 	r := &replacement{access: a, home: home, header: h, body: d.body(), state: frozen}
 	next, err := m.replaceBy(ctx, current, r, c, now)
 	if err != nil {
@@ -145,6 +163,7 @@ func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
 			if found.rotates(ch, true) {
 				return m.branch(ctx, ch)
 			}
+			// What came along was merged by whoever froze it, or will be.
 			if ch.seen.Frozen() {
 				return Result{Session: ch.seen}, nil
 			}
@@ -184,8 +203,14 @@ func (m *Manager) branch(ctx context.Context, ch *change) (Result, error) {
 	now := time.Now()
 	d := draftOfNew(ch.replaced.jar)
 	// What was deleted counts on: so do revisions.
-	d.since, d.marks, d.rotated = ch.replaced.revision, ch.replaced.marks, millis(now)
+	d.since, d.marks, d.rotated = ch.replaced.revision, ch.replaced.marks, ch.replaced.rotated
 	d.subject = subject{ch.replaced.header.subject, ch.replaced.header.counters.subject}
+	for _, m := range ch.presence {
+		if m.kind == mutateMerge {
+			d.merge(m.side, ch.config, now) // the login may be there
+		}
+	}
+	d.rotated = millis(now)
 	res := Result{Refused: d.respond(ch.ms, ch.since, ch.use, ch.config, now), Evicted: d.jar.Evicted()}
 	t, home := newToken(m.ring.Load().active()), ch.home(ch.replaced)
 	a, err := t.access(home)

@@ -225,6 +225,9 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 			return nil, err
 		}
 		if current.header.state.replaced() {
+			if reread = !certain; reread {
+				continue // it may be gone
+			}
 			for _, ch := range batch {
 				ch.replaced = current
 			}

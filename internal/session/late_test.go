@@ -1,6 +1,7 @@
 package session
 
 import (
+	"errors"
 	"testing"
 	"time"
 )
@@ -22,5 +23,57 @@ func TestTwoLoginsAfterLogout(t *testing.T) {
 		w.request(in, Use{})
 		w.request(in, Use{Ordinary: true}, "sid=3")
 		w.wantCookies(in, Use{}, "cart=1 sid=3")
+	})
+}
+
+// A logout that was under way when the session got a new token logs out.
+func TestLogoutAcrossRotation(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		tok := w.live("cart=1", "sid=1")
+		time.Sleep(2 * rotationPause)
+		logout := w.load(tok, Use{})
+		in := w.login(w.load(tok, Use{}), action, "sid=2").Token
+		w.update(nil, logout, action, set(t, "sid=; Max-Age=0"))
+		w.wantCookies(in, Use{}, "cart=1")
+		// But nobody who comes later with the old token can do so.
+		in = w.login(w.load(in, Use{}), action, "sid=3").Token
+		w.update(nil, w.load(tok, Use{}), action, set(t, "sid=; Max-Age=0"))
+		w.wantCookies(in, Use{}, "cart=1 sid=3")
+	})
+}
+
+// A login that began on a frozen record starts nothing from a session that was
+// ended meanwhile.
+func TestLoginAfterEndOfFrozen(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		tok := w.live("cart=1")
+		in := w.login(w.load(tok, Use{}), action, "sid=1")
+		under := w.load(tok, Use{})
+		if _, err := w.m.EndFamily(t.Context(), in.Session.Handle()); err != nil {
+			t.Fatal(err)
+		}
+		res, err := w.m.Update(t.Context(), under, sets(t, "sid=2"), action, w.c)
+		if res.Token != nil || !errors.Is(err, ErrNoSession) {
+			t.Errorf("token %v, error %v", res.Token, err)
+		}
+	})
+}
+
+// A response to a request that began before a renewal and then a login is not
+// lost.
+func TestLateAcrossRenewalAndLogin(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		old := w.aged("cart=1")
+		late := w.load(old, Use{})
+		fresh := w.renewed(old)
+		in := w.login(w.load(fresh, Use{}), action, "sid=1").Token
+		w.update(nil, late, Use{}, set(t, "cart=2"))
+		w.wantCookies(in, Use{}, "cart=2 sid=1")
+		// One that began when the login was over changes nothing.
+		w.update(nil, w.load(old, Use{}), Use{}, set(t, "cart=evil"))
+		w.wantCookies(in, Use{}, "cart=2 sid=1")
 	})
 }

@@ -108,7 +108,7 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 		case current.rotates(ch, true):
 			others = append(others, ch)
 		default:
-			ch.result = Result{Refused: d.respond(withoutLogins(ch), ch.since, ch.use, ch.config, now)}
+			ch.result = Result{Refused: d.respond(withoutLogins(ch, now), ch.since, ch.use, ch.config, now)}
 		}
 	}
 	login.result = Result{Refused: d.respond(login.ms, login.since, login.use, c, now), Evicted: d.jar.Evicted()}
@@ -140,11 +140,11 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	return icy, nil
 }
 
-// withoutLogins returns what a response changes, but for cookies that look like
-// a session's.
-func withoutLogins(ch *change) (ms []Mutation) {
+// withoutLogins returns what a response changes, but for setting cookies that
+// look like a session's. It may delete them: a logout that was under way is one.
+func withoutLogins(ch *change, now time.Time) (ms []Mutation) {
 	for _, m := range ch.ms {
-		if m.kind != mutateSet || !ch.config.rotateOn(m.set.Name) && !ch.config.sessionLike(m.set.Name) {
+		if m.kind != mutateSet || m.set.Expired(now) || !ch.config.rotateOn(m.set.Name) && !ch.config.sessionLike(m.set.Name) {
 			ms = append(ms, m)
 		}
 	}
@@ -157,6 +157,7 @@ func withoutLogins(ch *change) (ms []Mutation) {
 // double-clicked one does. Another response to a request that began before goes
 // to the successor. One that began on the frozen record changes nothing.
 func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
+	onFrozen := ch.seen.Frozen() // when the request began
 	for range maxFollow {
 		found := ch.replaced
 		if found.header.state == frozen {
@@ -164,13 +165,13 @@ func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
 				return m.branch(ctx, ch)
 			}
 			// What came along was merged by whoever froze it, or will be.
-			if ch.seen.Frozen() {
-				return Result{Session: ch.seen}, nil
+			if onFrozen {
+				return Result{Session: ch.seen.asForwarded()}, nil
 			}
-			ch.ms, ch.presence, ch.subject = withoutLogins(ch), nil, nil
+			ch.ms, ch.presence, ch.subject = withoutLogins(ch, time.Now()), nil, nil
 		}
 		if found.successor == nil || len(ch.ms) == 0 && len(ch.presence) == 0 && ch.subject == nil {
-			return Result{Session: ch.seen}, nil
+			return Result{Session: ch.seen.asForwarded()}, nil
 		}
 		next, err := m.fetchBy(ctx, *found.successor, found.home)
 		if err != nil {
@@ -179,20 +180,20 @@ func (m *Manager) follow(ctx context.Context, ch *change) (Result, error) {
 		// Whoever knows only the old token is not told of the new one, and does
 		// not present it.
 		presence := slices.DeleteFunc(slices.Clone(ch.presence), func(m Mutation) bool { return m.kind == mutateReturned })
-		late := &change{
+		moved := &change{
 			seen: next.asForwarded(), since: ch.since, presence: presence, ms: ch.ms, subject: ch.subject,
 			use: ch.use, config: ch.config,
 		}
-		if err := m.settleChange(ctx, late); err != nil {
+		if err := m.settleChange(ctx, moved); err != nil {
 			return Result{}, err
 		}
-		if late.replaced == nil {
+		if moved.replaced == nil {
 			if found.header.state == frozen {
-				return Result{Session: ch.seen, Refused: late.result.Refused}, nil
+				return Result{Session: ch.seen.asForwarded(), Refused: moved.result.Refused}, nil
 			}
-			return late.result, nil
+			return moved.result, nil
 		}
-		ch = late
+		ch = moved
 	}
 	return Result{}, ErrNoSession
 }

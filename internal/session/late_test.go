@@ -77,3 +77,17 @@ func TestLateAcrossRenewalAndLogin(t *testing.T) {
 		w.wantCookies(in, Use{}, "cart=2 sid=1")
 	})
 }
+
+// Many applications delete a cookie under a path where it is not, each time.
+func TestDeletionOfWhatIsNotThere(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		tok := w.live("sid=1")
+		login := w.load(tok, Use{})
+		w.request(tok, Use{Ordinary: true}, "sid=; Path=/old; Max-Age=0")
+		wantCalls(t, "writes", w.writes, 0, func() { w.request(tok, Use{Ordinary: true}, "sid=; Path=/old; Max-Age=0") })
+		time.Sleep(2 * rotationPause)
+		in := w.login(login, action, "sid=2").Token
+		w.wantCookies(in, Use{}, "sid=2")
+	})
+}

@@ -121,7 +121,7 @@ func (d *draft) respond(ms []Mutation, since uint64, u Use, c *Config, now time.
 		mark := d.marks.find(name)
 		switch {
 		case m.set.Expired(now):
-			if d.jar.Jar().Has(name) {
+			if deletes(d.jar.Jar(), m, now) {
 				mark.deleted, mark.at, mark.cleaned = d.revision(), millis(now), !u.Action
 				d.marks = d.marks.with(mark)
 			}
@@ -158,6 +158,19 @@ func noteMinted(ms []Mutation, seen *Session, u Use) {
 // jar holds.
 func changesValue(jar *cookie.Jar, m *Mutation) bool {
 	return jar.Has(m.set.Name) && !hasValue(jar, m.set.Name, m.set.Value)
+}
+
+// deletes reports whether a set that has expired deletes a cookie, or one that
+// has expired as well. Many applications delete, each time, what was once set
+// under another path.
+func deletes(jar *cookie.Jar, m *Mutation, now time.Time) bool {
+	for c := range jar.All() {
+		if c.Name == m.set.Name && c.Expired(now) {
+			return true
+		}
+	}
+	outcome, err := jar.Edit().Set(m.set, m.req, now, cookie.Limits{})
+	return err == nil && outcome == cookie.Deleted
 }
 
 func hasValue(jar *cookie.Jar, name, value string) bool {

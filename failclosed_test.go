@@ -308,7 +308,7 @@ func TestAnonymous(t *testing.T) {
 		check("load and create", "", token, "", store)
 		check("create", sessionstoretest.OpCompareAndSwap, "b=1", "b=1", store)
 		check("update", sessionstoretest.OpCompareAndSwap, token, "sid=CANARY; a=CANARY", sets("sid=CANARY2; HttpOnly", openLine))
-		check("end", sessionstoretest.OpDelete, token, "sid=CANARY; a=CANARY", func(w http.ResponseWriter, r *http.Request) error {
+		check("end", sessionstoretest.OpCompareAndSwap, token, "sid=CANARY; a=CANARY", func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("Clear-Site-Data", `"cookies"`)
 			return sets(openLine)(w, r)
 		})
@@ -429,7 +429,7 @@ func TestFailuresAreCounted(t *testing.T) {
 	}{
 		"load":   {sessionstoretest.OpGet, answers},
 		"commit": {sessionstoretest.OpCompareAndSwap, sets("sid=2; HttpOnly")},
-		"end": {sessionstoretest.OpDelete, func(w http.ResponseWriter, _ *http.Request) error {
+		"end": {sessionstoretest.OpCompareAndSwap, func(w http.ResponseWriter, _ *http.Request) error {
 			w.Header().Set("Clear-Site-Data", `"cookies"`)
 			return nil
 		}},

@@ -91,3 +91,43 @@ func TestDeletionOfWhatIsNotThere(t *testing.T) {
 		w.wantCookies(in, Use{}, "sid=2")
 	})
 }
+
+// The response that ends a session ends what it has become meanwhile.
+func TestEndOfReplaced(t *testing.T) {
+	for _, size := range []int64{cached, uncached} {
+		w := newWorld(t, size)
+		rotating(w)
+		tok := w.live("cart=1")
+		under := w.load(tok, Use{})
+		in := w.login(w.load(tok, Use{}), action, "sid=1").Token
+		if err := w.m.End(t.Context(), under); err != nil {
+			t.Fatal(err)
+		}
+		w.wantNone(tok)
+		w.wantNone(in)
+	}
+	forEachCache(t, func(t *testing.T, w *world) {
+		old := w.aged("a=1")
+		under := w.load(old, Use{})
+		fresh := w.renewed(old)
+		if err := w.m.End(t.Context(), under); err != nil {
+			t.Fatal(err)
+		}
+		w.wantNone(old)
+		w.wantNone(fresh)
+	})
+}
+
+// Who knows only the frozen token ends nothing but that.
+func TestEndOfFrozen(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		planted := w.live("cart=1")
+		in := w.login(w.load(planted, Use{}), action, "sid=1").Token
+		if err := w.m.End(t.Context(), w.load(planted, Use{})); err != nil {
+			t.Fatal(err)
+		}
+		w.wantNone(planted)
+		w.wantCookies(in, Use{}, "cart=1 sid=1")
+	})
+}

@@ -22,7 +22,7 @@ func (m *Manager) Load(ctx context.Context, t *Token, s Scope, u Use, c *Config)
 			return nil, err
 		}
 	}
-	got, err := m.forward(ctx, got, now)
+	got, err := m.forward(ctx, got, c, now)
 	if err != nil {
 		return nil, err
 	}

@@ -343,7 +343,7 @@ func (m *Manager) touchOne(ctx context.Context, current *Session, c *Config, now
 		return nil, err
 	}
 	next := current.derived(current.body, nil)
-	next.lastSeen, next.expires, next.forwarded = now, expires, false
+	next.lastSeen, next.expires, next.forwarded, next.hops = now, expires, false, 0
 	m.cache.put(next)
 	return next, nil
 }

@@ -27,7 +27,8 @@ func (m *Manager) renewalDue(s *Session, u Use, c *Config, now time.Time) bool {
 	since := now.Sub(time.UnixMilli(max(s.header.created, s.rotated)))
 	switch {
 	case s.forwarded:
-		return s.predecessor != nil && since >= renewalPause
+		// A client that never takes the new token goes on with the old one.
+		return s.predecessor != nil && since >= renewalPause && s.hops < maxFollow
 	case s.key != m.ring.Load().active().id:
 		return since >= renewalPause
 	}
@@ -114,19 +115,26 @@ func (m *Manager) replaceBy(ctx context.Context, current *Session, r *replacemen
 
 // forward returns the session that a record forwards to, which is itself if it
 // does not.
-func (m *Manager) forward(ctx context.Context, s *Session, now time.Time) (*Session, error) {
-	for range maxFollow {
-		if s.header.state != forwarding {
-			return s, nil
-		}
-		if s.until != 0 && millis(now) >= s.until {
+func (m *Manager) forward(ctx context.Context, s *Session, c *Config, now time.Time) (*Session, error) {
+	for hops := 0; s.header.state == forwarding; hops++ {
+		switch {
+		case hops == maxFollow:
+			return nil, ErrNoSession
+		case s.until != 0 && millis(now) >= s.until:
 			return nil, s.reused()
 		}
 		next, err := m.fetchBy(ctx, *s.successor, s.home)
 		if err != nil {
 			return nil, err
 		}
-		s = next.asForwarded()
+		if s.until == 0 && next.predecessor == nil {
+			// Its token was presented, but whoever noted that could not tell.
+			old, home := s.access, s.home
+			m.inBackground(func() { m.thaw(old, home, c) })
+		}
+		next = next.asForwarded()
+		next.hops = hops + 1
+		s = next
 	}
-	return nil, ErrNoSession
+	return s, nil
 }

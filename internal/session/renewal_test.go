@@ -3,6 +3,9 @@ package session
 import (
 	"testing"
 	"time"
+
+	"github.com/serversession/caddy-server-session/sessionstore"
+	"github.com/serversession/caddy-server-session/sessionstore/sessionstoretest"
 )
 
 var navigation = Use{Navigation: true}
@@ -223,5 +226,42 @@ func TestTouchAfterBackground(t *testing.T) {
 		w.wantCookies(tok, Use{}, "n=1 sid=1")
 		time.Sleep(time.Minute)
 		w.wantNone(tok)
+	})
+}
+
+// A client that never takes the new token keeps its session.
+func TestManyRenewalsLost(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		old := w.aged("a=1; Max-Age=31536000")
+		for range 20 {
+			w.request(old, navigation)
+			time.Sleep(time.Hour)
+		}
+		w.wantCookies(old, Use{}, "a=1")
+	})
+}
+
+// The process ends before the old record is told that the new token came back.
+func TestRenewedTokenAfterCrash(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		old := w.aged("a=1; Max-Age=31536000")
+		fresh := w.renewed(old)
+		oldKey := w.recordKey(old)
+		w.store.Fail = func(op, key string) error {
+			if op == sessionstoretest.OpCompareAndSwap && key == oldKey {
+				return sessionstore.ErrUnavailable
+			}
+			return nil
+		}
+		w.request(fresh, Use{}, "b=1; Max-Age=31536000")
+		w.m.commits.Wait()
+		w.store.Fail = nil
+		m := w.node(uncached)
+		time.Sleep(time.Hour)
+		_, _ = m.Load(t.Context(), old, testScope, Use{}, w.c)
+		m.commits.Wait()
+		time.Sleep(grace + time.Second)
+		w.wantOn(m, old, ErrNoSession)
+		w.wantOn(m, fresh, nil)
 	})
 }

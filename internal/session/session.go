@@ -38,8 +38,9 @@ type Session struct {
 	// it is about to commit.
 	pending []Mutation
 
-	// forwarded: it was found by a token that was renewed.
+	// forwarded: it was found by a token that was renewed, over so many records.
 	forwarded bool
+	hops      int
 
 	// vetted caches the outcome of a check that depends on the jar alone and
 	// on something outside of this package; see Vetted.
@@ -173,6 +174,7 @@ func (s *Session) asUsed(u Use, lt *Lifetimes, now time.Time) *Session {
 func (s *Session) asForwarded() *Session {
 	next := s.derived(s.body, s.pending)
 	next.forwarded = true
+	next.hops++
 	return next
 }
 
@@ -181,7 +183,7 @@ func (s *Session) asForwarded() *Session {
 func (s *Session) derived(b body, pending []Mutation) *Session {
 	return &Session{
 		access: s.access, home: s.home, header: s.header, body: b, version: s.version,
-		lastSeen: s.lastSeen, expires: s.expires, pending: pending, forwarded: s.forwarded,
+		lastSeen: s.lastSeen, expires: s.expires, pending: pending, forwarded: s.forwarded, hops: s.hops,
 	}
 }
 

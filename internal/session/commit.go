@@ -243,7 +243,7 @@ func (m *Manager) swap(ctx context.Context, name lookupKey, batch []*change, bef
 			if !d.changed() {
 				// What changes nothing about the state that a request saw may
 				// change what another node has made of it since.
-				if reread = !certain && mutates(batch); reread {
+				if reread = !certain && (mutates(batch) || tells(batch)); reread {
 					continue
 				}
 				publish(batch, current, false)
@@ -333,6 +333,11 @@ func mutates(batch []*change) bool {
 	return slices.ContainsFunc(batch, func(ch *change) bool { return len(ch.ms) > 0 })
 }
 
+// tells reports whether the response of a batch tells the token in any case.
+func tells(batch []*change) bool {
+	return slices.ContainsFunc(batch, func(ch *change) bool { return ch.use.Tell })
+}
+
 // settle finds out whether a swap of unknown outcome happened: the nonce in
 // value makes it unlike any other write.
 func (m *Manager) settle(ctx context.Context, name lookupKey, value []byte) (sessionstore.Version, error) {
@@ -361,6 +366,7 @@ func newest(batch []*change, before *Session) *Session {
 func publish(batch []*change, s *Session, reissue bool) {
 	for _, ch := range batch {
 		// Who came with a token that was renewed must not be told it again.
-		ch.result.Session, ch.result.Reissue = s, reissue && !ch.seen.forwarded
+		ch.result.Session = s
+		ch.result.Reissue = (reissue || ch.use.Tell) && !ch.seen.forwarded && !s.header.state.replaced()
 	}
 }

@@ -131,3 +131,65 @@ func TestEndOfFrozen(t *testing.T) {
 		w.wantCookies(in, Use{}, "cart=1 sid=1")
 	})
 }
+
+// The browser is not told a token that was replaced since the request began.
+func TestReplacedTokenIsNotToldAgain(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		tok := w.live("cart=1; Max-Age=86400")
+		w.request(tok, Use{})
+		page, script := w.load(tok, navigation), w.load(tok, Use{})
+		w.login(w.load(tok, Use{}), action, "sid=1")
+		if res := w.keep(tok, page, navigation); res.Reissue || !res.Session.Superseded() {
+			t.Errorf("the page: told %v, superseded %v", res.Reissue, res.Session.Superseded())
+		}
+		if res := w.update(tok, script, Use{}, set(t, "lang=de")); res.Reissue || !res.Session.Superseded() {
+			t.Errorf("the script's request: told %v, superseded %v", res.Reissue, res.Session.Superseded())
+		}
+	})
+}
+
+// Nor is it if the browser knows the session by another name.
+func TestTell(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		rotating(w)
+		told := Use{Tell: true}
+		tok := w.live("cart=1")
+		w.request(tok, Use{})
+		keep, other, same := w.load(tok, told), w.load(tok, told), w.load(tok, told)
+		if !w.request(tok, told).Reissue || !w.request(tok, told, "cart=2").Reissue || !w.request(tok, told, "cart=2").Reissue {
+			t.Error("not told")
+		}
+		in := w.login(w.load(tok, told), Use{Tell: true, Action: true}, "sid=1").Token
+		for what, res := range []Result{
+			w.keep(tok, keep, told), w.update(tok, other, told, set(t, "cart=3")), w.update(tok, same, told, set(t, "cart=1")),
+		} {
+			if res.Reissue || !res.Session.Superseded() {
+				t.Errorf("%d: told %v, superseded %v", what, res.Reissue, res.Session.Superseded())
+			}
+		}
+		w.wantCookies(in, Use{}, "cart=1 sid=1")
+	})
+}
+
+// One response of several gets a renewed token; the others do not tell the old one.
+func TestTellWhenRenewed(t *testing.T) {
+	forEachCache(t, func(t *testing.T, w *world) {
+		old := w.aged("a=1")
+		told := Use{Tell: true, Navigation: true}
+		seen := []*Session{w.load(old, told), w.load(old, told)}
+		tokens, reissued := 0, 0
+		for _, s := range seen {
+			res := w.update(old, s, told, set(t, "b=1"))
+			if res.Token != nil {
+				tokens++
+			}
+			if res.Reissue {
+				reissued++
+			}
+		}
+		if tokens != 1 || reissued != 1 {
+			t.Errorf("%d tokens, %d times told", tokens, reissued)
+		}
+	})
+}

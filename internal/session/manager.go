@@ -89,6 +89,10 @@ type Use struct {
 	// which polls.
 	Background bool
 
+	// Tell says that the browser has to be told the session cookie in any case,
+	// unless its token was replaced: it knows the session by another name.
+	Tell bool
+
 	// Scope is where a new token has to open the session. Zero: where the present
 	// one does.
 	Scope Scope
@@ -285,13 +289,37 @@ func (m *Manager) Keep(ctx context.Context, seen *Session, u Use, c *Config) (Re
 		!seen.forwarded && seen.issued.outdated(issueFor(seen.jar, seen.issued, &seen.header, c, now), u, now) {
 		return m.Update(ctx, seen, nil, u, c)
 	}
-	res := Result{Session: seen, Reissue: seen.untold(u)}
+	res := Result{Session: seen}
+	if !seen.forwarded && (u.Tell || seen.untold(u)) {
+		var err error
+		if res, err = m.tellAgain(ctx, seen); err != nil || res.Session.header.state.replaced() {
+			return res, err
+		}
+	}
 	if u.Background || !seen.touchDue(&c.Lifetimes, now) {
 		return res, nil
 	}
 	var err error
 	res.Session, err = m.touch(ctx, seen, c, now)
 	return res, err
+}
+
+// tellAgain looks whether the token of a session is still the one to tell the
+// browser: a parallel response may have brought another.
+func (m *Manager) tellAgain(ctx context.Context, seen *Session) (Result, error) {
+	current := m.cache.get(seen.name)
+	if current == nil {
+		ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+		defer cancel()
+		var err error
+		if current, err = m.read(ctx, seen.access, seen.home); err != nil {
+			return Result{Session: seen}, err
+		}
+	}
+	if current.header.state.replaced() {
+		return Result{Session: current}, nil
+	}
+	return Result{Session: seen, Reissue: true}, nil
 }
 
 func (m *Manager) touch(ctx context.Context, seen *Session, c *Config, now time.Time) (*Session, error) {

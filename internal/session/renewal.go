@@ -70,8 +70,11 @@ func (m *Manager) renew(ctx context.Context, current *Session, batch []*change, 
 	if err != nil {
 		return nil, err
 	}
-	publish(batch, next, false)
-	carrier.result.Token, carrier.result.Reissue, carrier.result.Renewed = t, true, true
+	publish(batch, next.asForwarded(), false)
+	for _, ch := range batch {
+		ch.result.Reissue = ch == carrier // the others came with the old token
+	}
+	carrier.result.Session, carrier.result.Token, carrier.result.Renewed = next, t, true
 	return r.old, nil
 }
 

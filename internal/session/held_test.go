@@ -296,7 +296,7 @@ func TestFailingStoreClosesNothing(t *testing.T) {
 		}
 		held.want(false, "while the store fails")
 		w.store.Fail = nil
-		w.failAll(sessionstoretest.OpDelete, sessionstore.ErrUnavailable)
+		w.failAll(sessionstoretest.OpCompareAndSwap, sessionstore.ErrUnavailable)
 		if err := w.m.End(t.Context(), s); !errors.Is(err, sessionstore.ErrUnavailable) {
 			t.Fatal(err)
 		}

@@ -192,7 +192,7 @@ func TestDroppedKeyWhileUnderWay(t *testing.T) {
 // token is not.
 func TestDroppedKeyOfForwarded(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
-		watched(t, w.m)
+		w.m.Watch()
 		old := w.live("a=1")
 		if err := w.m.RotateKeys(t.Context()); err != nil {
 			t.Fatal(err)

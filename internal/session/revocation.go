@@ -81,7 +81,7 @@ func (m *Manager) rebind(h header, a *access) (header, error) {
 func (m *Manager) dropped(h *header) bool { return m.ring.Load().find(h.key) == nil }
 
 // encode returns the counters as the store keeps them: version(1) all(8), and
-// for each scope key id(4) scope id(8) counter(8).
+// for each scope key id(4) scope id(8) counter(8), and a checksum(4).
 func (r *revocations) encode() []byte {
 	b := binary.BigEndian.AppendUint64([]byte{revokedVersion}, r.all)
 	for s, n := range r.scopes {
@@ -89,14 +89,15 @@ func (r *revocations) encode() []byte {
 		b = append(b, s.scope[:]...)
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
-	return b
+	return withChecksum(b)
 }
 
 var errRevocations = errors.New("malformed revocation counters")
 
 func decodeRevocations(b []byte) (*revocations, error) {
 	const size = 4 + 8 + 8
-	if len(b) < 9 || b[0] != revokedVersion || (len(b)-9)%size != 0 {
+	b, ok := checked(b)
+	if !ok || len(b) < 9 || b[0] != revokedVersion || (len(b)-9)%size != 0 {
 		return nil, errRevocations
 	}
 	r := &revocations{all: binary.BigEndian.Uint64(b[1:]), scopes: make(map[scopeKey]uint64)}

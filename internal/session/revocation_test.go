@@ -157,7 +157,7 @@ func TestDecodeRevocations(t *testing.T) {
 	if err != nil || again.all != 7 || len(again.scopes) != 2 || again.scopes[scopeKey{keyID{4}, scopeID{5}}] != 6 {
 		t.Fatalf("%+v, error %v", again, err)
 	}
-	for _, b := range [][]byte{nil, {1}, r.encode()[:20], append([]byte{2}, r.encode()[1:]...)} {
+	for _, b := range [][]byte{nil, {1}, r.encode()[:20], withChecksum([]byte{1}), withChecksum(append([]byte{2}, r.encode()[1:9]...)), append([]byte{0}, r.encode()...)} {
 		if _, err := decodeRevocations(b); !errors.Is(err, errRevocations) {
 			t.Errorf("%x: error %v", b, err)
 		}

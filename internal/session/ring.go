@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"strconv"
 	"time"
@@ -130,8 +131,8 @@ func (r Ring) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, r.String())
 var errRing = errors.New("malformed key ring")
 
 // encode returns the ring as the store keeps it: version(1) id(8) generation(8),
-// and for each key the time of its creation(8, milliseconds since 1970) and its
-// pepper(32).
+// for each key the time of its creation(8, milliseconds since 1970) and its
+// pepper(32), and a checksum(4).
 func (r *Ring) encode() []byte {
 	b := append([]byte{ringVersion}, r.id[:]...)
 	b = binary.BigEndian.AppendUint64(b, r.generation)
@@ -139,7 +140,24 @@ func (r *Ring) encode() []byte {
 		b = binary.BigEndian.AppendUint64(b, uint64(k.created.UnixMilli()))
 		b = append(b, k.pepper[:]...)
 	}
-	return b
+	return withChecksum(b)
+}
+
+// castagnoli is the polynomial of the checksums of what is stored in the clear:
+// what a disk has changed must not become another key, or a counter that fell.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func withChecksum(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// checked returns what stands before a checksum, if that is right.
+func checked(b []byte) (content []byte, ok bool) {
+	n := len(b) - 4
+	if n < 0 || binary.BigEndian.Uint32(b[n:]) != crc32.Checksum(b[:n], castagnoli) {
+		return nil, false
+	}
+	return b[:n], true
 }
 
 func decodeRing(b []byte) (*Ring, error) {
@@ -149,6 +167,10 @@ func decodeRing(b []byte) (*Ring, error) {
 	}
 	if b[0] != ringVersion {
 		return nil, fmt.Errorf("%w: version %d is not known to this build", errRing, b[0])
+	}
+	b, ok := checked(b)
+	if !ok {
+		return nil, errRing
 	}
 	b = b[1:]
 	r := new(Ring)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,7 +146,9 @@ func TestRingSurvives(t *testing.T) {
 }
 
 func TestRingOfOtherRelease(t *testing.T) {
-	good := mustRing(t).encode()
+	ring := mustRing(t)
+	good := ring.encode()
+	many := &Ring{keys: slices.Repeat(ring.keys, maxKeys+1)}
 	for name, tc := range map[string]struct {
 		value []byte
 		say   string
@@ -155,8 +158,9 @@ func TestRingOfOtherRelease(t *testing.T) {
 		"version alone":   {[]byte{ringVersion}, "malformed"},
 		"cut":             {good[:len(good)-1], "malformed"},
 		"too long":        {append(bytes.Clone(good), 0), "malformed"},
-		"twice the key":   {append(bytes.Clone(good), good[17:]...), "is there twice"},
-		"too many keys":   {bytes.Repeat(good, 65)[:17+65*40], "malformed"},
+		"twice the key":   {(&Ring{keys: slices.Repeat(ring.keys, 2)}).encode(), "is there twice"},
+		"too many keys":   {many.encode(), "malformed"},
+		"changed":         {append(bytes.Clone(good[:20]), append([]byte{good[20] ^ 1}, good[21:]...)...), "malformed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			store := sessionstoretest.NewMemory()

@@ -80,12 +80,13 @@ type subjectCounter struct {
 	at time.Time
 }
 
-func encodeCounter(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+func encodeCounter(n uint64) []byte { return withChecksum(binary.BigEndian.AppendUint64(nil, n)) }
 
 var errCounter = errors.New("malformed counter")
 
 func decodeCounter(b []byte) (uint64, error) {
-	if len(b) != 8 {
+	b, ok := checked(b)
+	if !ok || len(b) != 8 {
 		return 0, errCounter
 	}
 	return binary.BigEndian.Uint64(b), nil

@@ -64,7 +64,11 @@ func usageIn(dir string, o badger.Options) (usage, error) {
 		return u, fmt.Errorf("%q holds no session store that this version can read: %w", dir, err)
 	}
 	for id, t := range manifest.Tables {
-		if info, err := os.Stat(table.NewFilename(id, dir)); err == nil {
+		path := table.NewFilename(id, dir)
+		if err := checkTable(path); err != nil && !errors.Is(err, fs.ErrNotExist) { // which Badger says well
+			return u, fmt.Errorf("table %q of the session store: %w", path, err)
+		}
+		if info, err := os.Stat(path); err == nil {
 			u.level[t.Level] += info.Size()
 		}
 	}

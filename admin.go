@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,12 +133,12 @@ func runningApp() (*App, *openStore, error) {
 // checkQuery accepts known parameters, each once: a typo must not make another
 // request of what was meant.
 func checkQuery(r *http.Request, known []string) error {
-	for name, values := range r.URL.Query() {
-		ok := false
-		for _, k := range known {
-			ok = ok || k == name
-		}
-		if !ok || len(values) != 1 {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return fmt.Errorf("query: %w", err)
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) || len(values) != 1 {
 			return fmt.Errorf("parameter %.64q is unknown, or there more than once", name)
 		}
 	}

@@ -648,7 +648,7 @@ func copyUnderLoad(t *testing.T, source sessionstore.Store, targetCache int64) {
 		c.check(target)
 	}
 	t.Logf("%+v; %d tokens ended", last, ended)
-	if ended < 100 || last.Deleted == 0 {
+	if ended < 50 || last.Records < 50 {
 		t.Error("not much has happened")
 	}
 }

@@ -27,8 +27,9 @@ const patience = 60 * time.Second
 // config is what a test writes of a Caddyfile. The harness adds the global
 // options that keep the processes of different tests apart.
 type config struct {
-	global string // further global options
-	sites  string
+	global  string // further global options
+	sites   string
+	persist bool // Caddy saves the configuration, as it does unless told otherwise
 }
 
 // server is one Caddy process with a home of its own.
@@ -116,9 +117,13 @@ func newServer(t *testing.T, opts ...option) *server {
 // caddyfile is the complete configuration: every process logs at DEBUG, keeps to
 // its own home and touches neither port 80 nor the trust store of the machine.
 func (s *server) caddyfile(conf config) string {
+	persist := "persist_config off"
+	if conf.persist {
+		persist = ""
+	}
 	return fmt.Sprintf(`{
 	admin unix/%s
-	persist_config off
+	%s
 	skip_install_trust
 	auto_https disable_redirects
 	debug
@@ -126,7 +131,7 @@ func (s *server) caddyfile(conf config) string {
 	%s
 }
 %s
-`, s.socket, strings.TrimSpace(conf.global), conf.sites)
+`, s.socket, persist, strings.TrimSpace(conf.global), conf.sites)
 }
 
 func (s *server) command(args ...string) *exec.Cmd {

@@ -32,9 +32,13 @@ var caddyConfig = template.Must(template.New("").Parse(`{
 	log {
 		level ERROR
 	}
-	{{- with .Redis}}
+	{{- if .Sessions}}
 	server_session {
+		# All come from one address, as users do not.
+		max_provisional_per_client off
+		{{- with .Redis}}
 		store redis {{.}}
+		{{- end}}
 	}
 	{{- end}}
 	servers {

@@ -318,6 +318,8 @@ func TestFixationIsNoticed(t *testing.T) {
 
 // fixableBackend logs users in under whatever session id they come with: the
 // mistake that is named after this attack. With fresh ids it does not make it.
+// /forget ends the session without a word about the cookie, as many do; the next
+// page replaces the id.
 func fixableBackend(t *testing.T, fresh bool) *upstream {
 	var mu sync.Mutex
 	users := make(map[string]string) // by session id
@@ -332,12 +334,20 @@ func fixableBackend(t *testing.T, fresh bool) *upstream {
 		}
 		var lines []string
 		user, isLogin := strings.CutPrefix(r.target, "/login/")
-		if sid == "" || isLogin && fresh {
+		if r.target == "/forget" {
+			delete(users, sid)
+			w.send(ok(""))
+			return true
+		}
+		if _, known := users[sid]; !known && fresh || sid == "" || isLogin && fresh {
 			sid = newCanary()
 			lines = append(lines, "Set-Cookie: sid="+sid+"; Path=/; HttpOnly")
 		}
-		if isLogin {
+		switch {
+		case isLogin:
 			users[sid] = user
+		case lines != nil:
+			users[sid] = ""
 		}
 		w.send(ok("user="+users[sid]+";", lines...))
 		return true
@@ -382,6 +392,36 @@ func TestFixationOfFixableBackend(t *testing.T) {
 			t.Errorf("the attacker sees %q; then docs/security.md promises too little", seen)
 		}
 	})
+}
+
+// TestFixationPrepared: the attacker does with his session, before he plants it,
+// what might make its changes look like nothing: he has its cookie replaced on
+// ordinary pages, and logs in and out.
+func TestFixationPrepared(t *testing.T) {
+	t.Parallel()
+	need(t, "server_session")
+	u := fixableBackend(t, true)
+	x := newSite(t, "https")
+	s := start(t, siteWith(x, "server_session", u.addr))
+	mallory, alice := newClient(t, s, x, "h1"), newClient(t, s, x, "h2")
+	planted := mallory.get("/").session(t)
+	for range 3 {
+		mallory.get("/forget", "Cookie: "+planted)
+		mallory.get("/", "Cookie: "+planted)
+		planted = mallory.do(http.MethodPost, "/login/mallory", "Cookie: "+planted).session(t)
+		mallory.get("/forget", "Cookie: "+planted)
+		if r := mallory.get("/", "Cookie: "+planted); len(r.setCookies()) > 0 {
+			planted = r.session(t)
+		}
+	}
+	before := string(mallory.get("/", "Cookie: "+planted).body)
+	victim := alice.do(http.MethodPost, "/login/alice", "Cookie: "+planted).session(t)
+	if got := string(alice.get("/", "Cookie: "+victim).body); got != "user=alice;" {
+		t.Errorf("the victim sees %q", got)
+	}
+	if got := string(mallory.get("/", "Cookie: "+planted).body); got != before || victim == planted {
+		t.Errorf("the attacker sees %q, and saw %q before", got, before)
+	}
 }
 
 // TestFixationParallelLogins: the attacker logs in himself, with the planted

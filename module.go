@@ -90,9 +90,9 @@ type Handler struct {
 	// one: `auto`, `off`, or names of cookies, in which an asterisk stands for
 	// any characters. `auto` is when a cookie that looks like a login session is
 	// stored for the first time or again after it was deleted, and when its value
-	// changes in answer to an unsafe method or by a redirect, unless it changes on
-	// ordinary pages, too. With names, it is whenever one of them is set to another
-	// value. Default: `auto`.
+	// changes in answer to a form, or to a script's unsafe request or by a redirect
+	// unless it changes on ordinary pages, too. With names, it is whenever one of
+	// them is set to another value. Default: `auto`.
 	RotateOn []string `json:"rotate_on,omitempty"`
 
 	// The age at which a session gets a new token, when the browser asks for a

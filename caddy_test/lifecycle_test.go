@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // slowAtOnce is how many responses of one session are under way when it ends.
@@ -130,7 +131,11 @@ func logoutRound(t *testing.T, b *slowBackend, c *client, logout string, relogin
 			}
 		})
 	}
-	<-b.full
+	select {
+	case <-b.full:
+	case <-time.After(patience):
+		t.Fatal("the slow requests do not arrive")
+	}
 	// Every third round the responses race with the logout.
 	if round%3 == 1 {
 		close(b.gate)

@@ -65,3 +65,25 @@ func TestLoginUnderWayAtLogout(t *testing.T) {
 		}
 	}
 }
+
+// The application forgets the old id at a login. What cleans that up, in answer
+// to a request that began before, does not touch the new one; a logout does.
+func TestCleaningAcrossALogin(t *testing.T) {
+	for _, tc := range []struct {
+		late Use
+		want string
+	}{
+		{Use{Ordinary: true, Navigation: true}, "sid=alice"},
+		{Use{}, "sid=alice"},
+		{Use{Action: true}, ""},
+	} {
+		forEachCache(t, func(t *testing.T, w *world) {
+			rotating(w)
+			tok := w.live("sid=bob")
+			late := w.load(tok, Use{})
+			res := w.login(w.load(tok, Use{}), submit, "sid=alice")
+			w.update(nil, late, tc.late, set(t, "sid=; Max-Age=0"))
+			w.wantCookies(res.Token, Use{}, tc.want)
+		})
+	}
+}

@@ -140,11 +140,13 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	return icy, nil
 }
 
-// withoutLogins returns what a response changes, but for setting cookies that
-// look like a session's. It may delete them: a logout that was under way is one.
+// withoutLogins returns what a response changes, but for cookies that look like
+// a session's. Only in answer to an action it may delete them, as a logout that
+// was under way; other answers clean up an id that the login has replaced.
 func withoutLogins(ch *change, now time.Time) (ms []Mutation) {
 	for _, m := range ch.ms {
-		if m.kind != mutateSet || m.set.Expired(now) || !ch.config.rotateOn(m.set.Name) && !ch.config.sessionLike(m.set.Name) {
+		logout := ch.use.Action && m.kind == mutateSet && m.set.Expired(now)
+		if m.kind != mutateSet || logout || !ch.config.rotateOn(m.set.Name) && !ch.config.sessionLike(m.set.Name) {
 			ms = append(ms, m)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
@@ -66,7 +67,7 @@ func (m *Manager) renew(ctx context.Context, current *Session, batch []*change, 
 	d.rotated, d.predecessor = millis(now), &current.access
 	d.issued = issueFor(d.jar.Jar(), d.issued, &h, c, now)
 	r := &replacement{access: a, home: home, header: h, body: d.body(), state: forwarding}
-	next, err := m.replaceBy(ctx, current, r, c, now)
+	next, err := m.replaceBy(ctx, current, batch, r, c, now)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +93,7 @@ type replacement struct {
 }
 
 // replaceBy writes a new record first; then the swap of the old one decides.
-func (m *Manager) replaceBy(ctx context.Context, current *Session, r *replacement, c *Config, now time.Time) (*Session, error) {
+func (m *Manager) replaceBy(ctx context.Context, current *Session, batch []*change, r *replacement, c *Config, now time.Time) (*Session, error) {
 	next, err := m.insert(ctx, r.access, r.home, r.header, r.body, c, now)
 	if err != nil {
 		// Whatever it was, it says nothing about the record to be replaced.
@@ -113,7 +114,18 @@ func (m *Manager) replaceBy(ctx context.Context, current *Session, r *replacemen
 		}
 		return nil, err
 	}
+	if old := current.predecessor; old != nil && presented(batch) {
+		m.inBackground(func() { m.thaw(*old, current.home, c) })
+	}
 	return next, nil
+}
+
+// presented reports whether a change of the batch came with the session's own
+// token.
+func presented(batch []*change) bool {
+	return slices.ContainsFunc(batch, func(ch *change) bool {
+		return slices.ContainsFunc(ch.presence, func(m Mutation) bool { return m.kind == mutateReturned })
+	})
 }
 
 // forward returns the session that a record forwards to, which is itself if it

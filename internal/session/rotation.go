@@ -127,7 +127,7 @@ func (m *Manager) rotate(ctx context.Context, current *Session, batch []*change,
 	d.issued = issueFor(d.jar.Jar(), d.issued, &h, c, now)
 	d.armed, d.rotated, d.predecessor = 0, since, &current.access
 	r := &replacement{access: a, home: home, header: h, body: d.body(), state: frozen}
-	next, err := m.replaceBy(ctx, current, r, c, now)
+	next, err := m.replaceBy(ctx, current, batch, r, c, now)
 	if err != nil {
 		return nil, err
 	}

@@ -70,6 +70,7 @@ func (x *exchange) store(j *judgement, h http.Header) (issued []string, err erro
 			x.side, x.began = x.begins(), true
 		}
 	default:
+		x.use.Tell = x.replaced != nil || x.promotes()
 		if !x.session.Frozen() {
 			issued = append(issued, x.handBack(j)...)
 		}
@@ -150,7 +151,7 @@ func (x *exchange) tell(res *session.Result) (lines []string) {
 			x.log(zap.InfoLevel, "session rotated at a change of privilege")
 		}
 	}
-	if res.Reissue || x.replaced != nil || x.promotes() {
+	if res.Reissue {
 		lines = x.issueLines()
 	}
 	return append(lines, x.settleSides()...)

@@ -260,3 +260,20 @@ func (s *site) sessionKeys(t *testing.T) (keys []string) {
 	}
 	return keys
 }
+
+// A page that was under way at a login does not make the old token of a side
+// session that of the browser.
+func TestSideReplacedMeanwhile(t *testing.T) {
+	v := &visitor{site: newSite(t, "rotate_on auto")}
+	v.returns(sets("cart=1; HttpOnly"))
+	before := strings.Join(v.jar, "; ")
+	page := v.serve(get("https://example.com/", before), func(w http.ResponseWriter, r *http.Request) error {
+		form := says(request("POST", "https://example.com/login", before), "same-origin", "navigate", "document")
+		v.takes(v.serve(form, sets("PHPSESSID=1")))
+		return answers(w, r)
+	})
+	page.wantLines()
+	v.takes(page)
+	v.wantNames(tokenName)
+	v.visits(answers).wantCookies("cart=1; PHPSESSID=1")
+}

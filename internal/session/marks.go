@@ -14,6 +14,9 @@ const (
 // names.
 const maxMarks = 32
 
+// maxMarkName bounds the names: no application has a session under a longer one.
+const maxMarkName = 256
+
 // mark is what is remembered of a name that looks like a session's.
 type mark struct {
 	name string
@@ -50,6 +53,9 @@ func (ms marks) find(name string) mark {
 
 // with returns the list with m in it, as the newest. The oldest make room.
 func (ms marks) with(m mark) marks {
+	if len(m.name) > maxMarkName {
+		return ms
+	}
 	next := make(marks, 0, min(len(ms)+1, maxMarks))
 	for _, old := range ms {
 		if old.name != m.name {

@@ -241,6 +241,12 @@ func (run *canaryRun) failStore(directives string) {
 	c := newClient(t, s, run.x, "h1")
 	session := run.note(c.get("/set").setCookies(), "")
 	s.reload(run.config(directives, "min_free_space 1000000TiB"))
+	// The server before closes its connections, some of them just opened.
+	c = newClient(t, s, run.x, "h1")
+	s.eventually("the site answers after the reload", func() error {
+		_, err := c.try(http.MethodGet, "/show")
+		return err
+	})
 	failed := 0
 	for _, target := range []string{"/set", "/login", "/final", "/announced", "/events"} {
 		for _, cookie := range []string{"", session} {

@@ -267,6 +267,7 @@ func TestSideReplacedMeanwhile(t *testing.T) {
 	v := &visitor{site: newSite(t, "rotate_on auto")}
 	v.returns(sets("cart=1; HttpOnly"))
 	before := strings.Join(v.jar, "; ")
+	v.serve(silent(get("https://example.com/", before)), answers) // so that the page has nothing to note
 	page := v.serve(get("https://example.com/", before), func(w http.ResponseWriter, r *http.Request) error {
 		form := says(request("POST", "https://example.com/login", before), "same-origin", "navigate", "document")
 		v.takes(v.serve(form, sets("PHPSESSID=1")))

@@ -1,6 +1,7 @@
 package serversession
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -55,8 +56,9 @@ func (c *adminCall) restore() error {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("reading the backup: %w", err)
 	}
-	lines := c.stream()
-	res, err := c.open.manager.Restore(c.r.Context(), file, keep, func(p session.Progress) {
+	ctx, lines := c.stream()
+	defer lines.close()
+	res, err := c.open.manager.Restore(ctx, file, keep, func(p session.Progress) {
 		lines.nowAndThen(adminRestore{Progress: &p})
 	})
 	if err != nil {
@@ -91,24 +93,48 @@ func spool(body io.Reader) (f *os.File, remove func(), err error) {
 
 // lines is an answer of JSON values, one a line, that are sent at once.
 type lines struct {
-	c    *adminCall
-	last time.Time
+	c     *adminCall
+	last  time.Time
+	close context.CancelFunc // ends the context of who works
+	lost  bool               // nobody reads
 }
 
-// progressInterval is how often somebody who waits is told how far work came.
-const progressInterval = 500 * time.Millisecond
+const (
+	// progressInterval is how often somebody who waits is told how far work came.
+	progressInterval = 500 * time.Millisecond
 
-func (c *adminCall) stream() *lines {
+	// lineTimeout is how long a line waits for somebody to read those before it.
+	lineTimeout = 10 * time.Second
+)
+
+// stream begins an answer of lines. The context ends with the request's, or when
+// nobody reads what is sent.
+func (c *adminCall) stream() (context.Context, *lines) {
 	c.w.Header().Set("Content-Type", "application/x-ndjson")
-	return &lines{c: c, last: time.Now()}
+	ctx, cancel := context.WithCancel(c.r.Context())
+	return ctx, &lines{c: c, last: time.Now(), close: cancel}
 }
 
-// send writes a line. That nobody reads it is noticed by the request's context.
+// send writes a line. A client that has gone is noticed by the request's context;
+// one that is there and does not read must not hold up who works, either.
 func (l *lines) send(v any) {
-	l.last = time.Now()
-	if err := json.NewEncoder(l.c.w).Encode(v); err == nil {
-		_ = http.NewResponseController(l.c.w).Flush()
+	if l.lost {
+		return
 	}
+	l.last = time.Now()
+	rc := http.NewResponseController(l.c.w)
+	// A connection without deadlines is waited for.
+	_ = rc.SetWriteDeadline(l.last.Add(lineTimeout))
+	err := json.NewEncoder(l.c.w).Encode(v)
+	if err == nil {
+		err = rc.Flush()
+	}
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		l.lost = true
+		l.close()
+		return
+	}
+	_ = rc.SetWriteDeadline(time.Time{})
 }
 
 // nowAndThen writes a line unless one was written just before.

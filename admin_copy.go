@@ -59,8 +59,10 @@ func (c *adminCall) copy() error {
 		return err
 	}
 	c.log.Info("copying sessions to another store", zap.Bool("once", q.Once), zap.String("existing", string(q.Existing)))
-	lines, stage := c.stream(), ""
-	p, inUse, err := job.run(c.r.Context(), session.CopyOptions{
+	ctx, lines := c.stream()
+	defer lines.close()
+	stage := ""
+	p, inUse, err := job.run(ctx, session.CopyOptions{
 		Once: q.Once, Existing: q.Existing,
 		Progress: func(p session.CopyProgress) {
 			if p.Stage != stage {

@@ -255,6 +255,30 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	if other.writes() != writes {
 		t.Error("something was written")
 	}
+
+	// A damaged length does not have the rest read into memory.
+	rest := &counted{r: endless{}}
+	_, err := VerifyBackup(io.MultiReader(strings.NewReader(backupMagic+backupVersion+"r\x01\xff\xff\xff\xff"), io.LimitReader(rest, 1<<30)))
+	if !errors.Is(err, ErrBackup) || rest.n > 1<<20 {
+		t.Errorf("%v, after %d bytes", err, rest.n)
+	}
+}
+
+// endless is a file of zeros.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// counted counts what is read.
+type counted struct {
+	r io.Reader
+	n int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += n
+	return n, err
 }
 
 // What fails is said, with what was done so far.

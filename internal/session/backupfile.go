@@ -29,6 +29,10 @@ const (
 	backupRecord     = 'r'
 	backupEnd        = 'e'
 	backupRecordHead = 1 + 4 + 8 + 8
+
+	// maxBackupValue is far above what a session may be. A damaged length must
+	// not have the rest of a backup read into memory.
+	maxBackupValue = 16 << 20
 )
 
 // ErrBackup means that a file is not a whole, intact backup that this release
@@ -62,7 +66,7 @@ func (b *backupWriter) write(p []byte) error {
 }
 
 func (b *backupWriter) add(r *keyed) error {
-	if len(r.key) > 255 || uint64(len(r.Value)) > 1<<32-1 {
+	if len(r.key) > 255 || len(r.Value) > maxBackupValue {
 		return fmt.Errorf("%w: a record of %d bytes", sessionstore.ErrTooLarge, len(r.Value))
 	}
 	head := append(make([]byte, 0, 1+backupRecordHead+len(r.key)), backupRecord, byte(len(r.key)))
@@ -159,7 +163,11 @@ func (b *backupReader) next() (r keyed, err error) {
 	if err != nil {
 		return r, err
 	}
-	if r.Value, err = b.read(int(binary.BigEndian.Uint32(head[1:]))); err != nil {
+	size := binary.BigEndian.Uint32(head[1:])
+	if size > maxBackupValue {
+		return r, fmt.Errorf("%w: it is damaged after %d records", ErrBackup, b.records)
+	}
+	if r.Value, err = b.read(int(size)); err != nil {
 		return r, err
 	}
 	r.key = string(key)

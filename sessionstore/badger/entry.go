@@ -97,5 +97,9 @@ func (h header) times() (lastSeen, expires time.Time) {
 // deadline is from plus ttl in Unix milliseconds, rounded up, so that no
 // lifetime is cut to nothing.
 func deadline(from int64, ttl time.Duration) int64 {
-	return from + int64((ttl+time.Millisecond-1)/time.Millisecond)
+	n := int64(ttl / time.Millisecond)
+	if ttl%time.Millisecond > 0 {
+		n++
+	}
+	return from + n
 }

@@ -76,7 +76,11 @@ func milliseconds(t time.Time) string {
 // lifetime returns ttl in milliseconds, rounded up, so that no lifetime is cut
 // to nothing.
 func lifetime(ttl time.Duration) string {
-	return strconv.FormatInt(int64((ttl+time.Millisecond-1)/time.Millisecond), 10)
+	n := int64(ttl / time.Millisecond)
+	if ttl%time.Millisecond > 0 {
+		n++
+	}
+	return strconv.FormatInt(n, 10)
 }
 
 func versionString(v sessionstore.Version) string {

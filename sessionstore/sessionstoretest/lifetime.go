@@ -3,6 +3,7 @@ package sessionstoretest
 import (
 	"errors"
 	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -25,6 +26,15 @@ func testLifetime(t *testing.T, s subject) {
 	if lives := r.Expires.Sub(r.LastSeen); lives < ttl-millisecond || lives > ttl+millisecond {
 		t.Errorf("lives for %v, want %v", lives, ttl)
 	}
+
+	// The longest there is neither is none, nor forever.
+	key = s.key()
+	before = time.Now()
+	v := s.create(key, nil, math.MaxInt64)
+	between(t, "Expires", s.get(key).Expires, before.Add(math.MaxInt64), time.Now().Add(math.MaxInt64))
+	seen := time.Now().Add(time.Hour)
+	s.must(s.Touch(s.ctx, key, v, seen, math.MaxInt64))
+	between(t, "Expires", s.get(key).Expires, seen.Add(math.MaxInt64), seen.Add(math.MaxInt64))
 }
 
 func testExpiry(t *testing.T, s subject) {

@@ -124,7 +124,7 @@ func (m *Memory) CompareAndSwap(ctx context.Context, key string, old sessionstor
 		now := millis(time.Now())
 		next := sessionstore.Record{Value: append([]byte{}, value...), Version: version, LastSeen: now}
 		if ttl > 0 {
-			next.Expires = millis(now.Add(ttl + time.Millisecond - 1))
+			next.Expires = millis(now.Add(ttl).Add(time.Millisecond - 1))
 		}
 		m.records[key] = next
 		return nil
@@ -153,7 +153,7 @@ func (m *Memory) Touch(ctx context.Context, key string, v sessionstore.Version, 
 		if lastSeen.After(r.LastSeen) {
 			r.LastSeen = lastSeen
 		}
-		if expires := millis(lastSeen.Add(ttl + time.Millisecond - 1)); !r.Expires.IsZero() && expires.After(r.Expires) {
+		if expires := millis(lastSeen.Add(ttl).Add(time.Millisecond - 1)); !r.Expires.IsZero() && expires.After(r.Expires) {
 			r.Expires = expires
 		}
 		m.records[key] = r

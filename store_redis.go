@@ -258,7 +258,7 @@ func (s *RedisStore) addresses() ([]string, error) {
 	}
 	var all []string
 	for i, host := range hosts {
-		if strings.Contains(host, "/") {
+		if strings.ContainsAny(host, "/@") { // as in a URL, which may have a password in it
 			return nil, fmt.Errorf("address %q is not host:port", withoutUserInfo(host))
 		}
 		if _, _, err := net.SplitHostPort(host); len(s.Address) > 0 && err == nil {

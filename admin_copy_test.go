@@ -211,6 +211,29 @@ func TestCopySurvivesReloads(t *testing.T) {
 	}
 }
 
+// While a copy comes to its end, there is none from its target, on or back.
+func TestCopyIsNotChained(t *testing.T) {
+	a := newAdmin(t, "")
+	a.login()
+	_, id, to := otherStore()
+	c := a.startCopy(to)
+	a.switchTo(id)
+	_, thirdID, third := otherStore()
+	back := fmt.Sprintf(`{"module": "memory", "id": %q, "cache": 1048576}`, a.id)
+	for _, another := range []string{third, back} {
+		a.want(http.StatusConflict, "POST", "copy", `{"to": `+another+`, "once": true, "existing": "replace"}`, nil)
+	}
+	if n := references("memory:" + thirdID); n != 0 {
+		t.Errorf("%d references to what was not copied to", n)
+	}
+	c.job.exiting()
+	<-c.done
+	if c.err != nil || !c.inUse {
+		t.Errorf("%+v, in use %v, %v", c.p, c.inUse, c.err)
+	}
+	a.want(http.StatusOK, "POST", "copy", `{"to": `+third+`, "once": true}`, nil)
+}
+
 // Given up, it leaves nothing open; so it does when Caddy ends.
 func TestCopyEnds(t *testing.T) {
 	for name, end := range map[string]func(c *copying){

@@ -128,23 +128,34 @@ func openTarget(ctx context.Context, source *openStore, p StoreProvider, a *App)
 	return newOpenStore(ctx, store, p, ring)
 }
 
-// attach makes the job known to its stores.
+// attach makes the job known to its stores. A store has to do with one at a
+// time: while a copy comes to its end, its target is not copied on, or back.
 func (j *copyJob) attach() (err error) {
+	// One lock after the other, lest two jobs wait for each other.
+	j.source.mu.Lock()
+	busy := j.source.job != nil
+	if !busy {
+		j.source.job = j
+		if len(j.source.apps) == 0 {
+			close(j.left)
+		}
+	}
+	j.source.mu.Unlock()
+	if busy {
+		return session.ErrCopying
+	}
 	j.target.mu.Lock()
 	defer j.target.mu.Unlock()
-	if len(j.target.apps) > 0 {
+	switch {
+	case j.target.job != nil:
+		return session.ErrCopying
+	case len(j.target.apps) > 0:
 		return errTargetInUse
 	}
 	if j.copier, err = session.NewCopier(j.source.manager, j.target.manager); err != nil {
 		return err
 	}
 	j.target.job = j
-	j.source.mu.Lock()
-	defer j.source.mu.Unlock()
-	j.source.job = j
-	if len(j.source.apps) == 0 {
-		close(j.left)
-	}
 	return nil
 }
 

@@ -77,9 +77,14 @@ func spool(body io.Reader) (f *os.File, remove func(), err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("storing the backup: %w", err)
 	}
+	// Where that can be, it has no name any more while it is used: nothing stays
+	// behind if the process is killed.
+	gone := os.Remove(f.Name()) == nil
 	remove = func() {
 		_ = f.Close()
-		_ = os.Remove(f.Name())
+		if !gone {
+			_ = os.Remove(f.Name())
+		}
 	}
 	if _, err = io.Copy(f, body); err == nil {
 		_, err = f.Seek(0, io.SeekStart)

@@ -1,9 +1,12 @@
 package serversession
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,4 +55,27 @@ func TestLinesThatNobodyReads(t *testing.T) {
 			t.Error("the work goes on for nobody")
 		}
 	})
+}
+
+// A process that is killed during a restore leaves no backup behind.
+func TestSpooledBackupHasNoName(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	f, remove, err := spool(strings.NewReader("backup"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || runtime.GOOS != "windows" && len(left) > 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
+	if got, err := io.ReadAll(f); string(got) != "backup" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	remove()
+	if _, err := f.Stat(); err == nil {
+		t.Error("it is open")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("there is %v, %v", left, err)
+	}
 }

@@ -25,7 +25,8 @@ func init() {
 // adminAPI is a module that provides the /server_session/ endpoints of the
 // Caddy admin API. They tell and change what is in the store of the running
 // configuration, and never show a value, a token, a key or the name of a
-// record: who administrates sessions can end them, not use them.
+// record, but in a backup, where values are sealed and no tokens: who
+// administrates sessions can end them, not use them.
 //
 //	GET    /server_session/status[?count=1]
 //	GET    /server_session/sessions[?limit=100][&cursor=...][&handle=...]

@@ -244,6 +244,20 @@ func TestTwoCaddys(t *testing.T) {
 		shown(b, "sid="+canary)
 		b.do(http.MethodPost, "/logout")
 	}
+	// What one is told to revoke ends on the other, within a second or so.
+	alice.at(clients[0]).do(http.MethodPost, "/login")
+	servers[1].cli("revoke", "--everything")
+	err := within(patience, func() error {
+		target := fmt.Sprint("/home/", time.Now().UnixNano())
+		alice.at(clients[0]).get(target)
+		if got := u.last(t, target).cookie(); got != "" {
+			return fmt.Errorf("after all was revoked, the backend receives %q", got)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
 	for _, s := range servers {
 		s.mustKeep(canary)
 	}

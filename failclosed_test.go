@@ -318,6 +318,27 @@ func TestAnonymous(t *testing.T) {
 	}
 }
 
+// Neither is a side session's cookie removed because the store failed when it was
+// looked at.
+func TestAnonymousKeepsTheSideSession(t *testing.T) {
+	v := &visitor{site: newSite(t, "on_store_error anonymous", siteConfig{cache: -1})}
+	v.visits(sets("cart=CANARY1; HttpOnly"))
+	v.returns(sets("paid=CANARY2; HttpOnly"))
+	v.wantNames(tokenName, "side")
+	n := 0
+	v.store.hook(func(op, _ string) error {
+		if n++; op == sessionstoretest.OpGet && n == 2 { // after that of the session proper
+			return errFault
+		}
+		return nil
+	})
+	v.visits(sets("new=CANARY3; HttpOnly")).wantCookies("cart=CANARY1")
+	v.wantNames(tokenName, "side")
+	v.store.heal()
+	v.visits(answers).wantCookies("cart=CANARY1; new=CANARY3; paid=CANARY2")
+	v.wantNames(tokenName)
+}
+
 // Who was anonymous because the store failed keeps his session: what the
 // backend says to a stranger must not replace it.
 func TestAnonymousKeepsTheSession(t *testing.T) {

@@ -100,9 +100,10 @@ func (x *exchange) sideSessions() (sides []*session.Session) {
 }
 
 // settleSides returns the lines that remove the cookies of side sessions that
-// the session contains, or that open nothing.
+// the session contains, or that open nothing. What could not be looked at is
+// neither.
 func (x *exchange) settleSides() (lines []string) {
-	if len(x.sides) == 0 || x.session == nil {
+	if len(x.sides) == 0 || x.session == nil || x.lost {
 		return nil
 	}
 	x.manager.RetireSides(x.session, x.sideSessions(), &x.h.config)

@@ -78,7 +78,7 @@ func TestCopyToAnotherStore(t *testing.T) {
 	})
 	t.Run("redis", func(t *testing.T) {
 		t.Parallel()
-		copyToAnotherStore(t, "redis "+startRedis(t).address())
+		copyToAnotherStore(t, "redis "+startRedis(t).address()+" {\n\t\ttimeout 5s\n\t}")
 	})
 }
 

@@ -208,7 +208,7 @@ func TestTwoCaddys(t *testing.T) {
 	for range 2 {
 		x := newSite(t, "https")
 		conf := siteWith(x, "server_session", u.addr)
-		conf.global = redis.option()
+		conf.global = redis.option("timeout 5s")
 		s := start(t, conf)
 		servers, clients = append(servers, s), append(clients, newClient(t, s, x, "h2"))
 	}
@@ -280,7 +280,7 @@ func TestRollingRestart(t *testing.T) {
 	for range 2 {
 		x := newSite(t, "http")
 		conf := quiet(siteWith(x, insecure, u.addr))
-		conf.global = strings.TrimSpace(conf.global + "\n" + redis.option())
+		conf.global = strings.TrimSpace(conf.global + "\n" + redis.option("timeout 5s"))
 		servers, sites = append(servers, start(t, conf)), append(sites, x)
 	}
 	var acknowledged, turnedAway, refused, lost atomic.Int64

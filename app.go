@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -74,16 +72,6 @@ const (
 	defaultMaxProvisional          = 100_000
 	defaultMaxProvisionalPerClient = 1_000
 )
-
-// lease is an app's share of an open store.
-type lease struct {
-	manager atomic.Pointer[session.Manager] // nil until acquired
-
-	mu       sync.Mutex // protects what follows
-	open     *openStore // nil until acquired, and after Cleanup
-	key      string     // under which open was acquired
-	released bool       // by Cleanup; nothing is acquired any more
-}
 
 // StoreProvider is what a module in the namespace `server_session.stores`
 // implements.
@@ -154,82 +142,11 @@ func (a *App) Stop() error { return nil }
 // Cleanup releases the store if this instance acquired it. It must not release
 // what another configuration holds, so a failed reload hurts nothing.
 func (a *App) Cleanup() error {
-	l := a.lease
-	if l == nil {
+	if a.lease == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.released = true
-	if l.open == nil {
-		return nil
-	}
-	if caddy.Exiting() {
-		l.open.exiting()
-	}
-	l.open.leave(a)
-	l.open = nil
-	_, err := stores.Delete(l.key)
-	return err
+	return a.lease.end(a)
 }
-
-// manager returns the session manager of the open store and opens it if that
-// did not happen so far: Caddy starts apps in no particular order.
-func (a *App) manager() (*session.Manager, error) {
-	l := a.lease
-	if m := l.manager.Load(); m != nil {
-		return m, nil
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if m := l.manager.Load(); m != nil {
-		return m, nil
-	}
-	if l.released {
-		// A request of a configuration that failed to load: nobody would
-		// release what it acquires.
-		return nil, errReleased
-	}
-	ring, err := a.loadKeyFile()
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(a.ctx, openTimeout)
-	defer cancel()
-	key := a.provider.PoolKey()
-	value, loaded, err := stores.LoadOrNew(key, func() (caddy.Destructor, error) {
-		return openShared(ctx, a.provider, ring, a.logger)
-	})
-	if err != nil {
-		return nil, err
-	}
-	open := value.(*openStore)
-	if err := open.join(ctx, a, ring, !loaded); err != nil {
-		_, _ = stores.Delete(key)
-		return nil, err
-	}
-	l.open, l.key = open, key
-	l.manager.Store(open.manager)
-	return open.manager, nil
-}
-
-// openStore returns the open store likewise.
-func (a *App) openStore() (*openStore, error) {
-	if _, err := a.manager(); err != nil {
-		return nil, err
-	}
-	a.lease.mu.Lock()
-	defer a.lease.mu.Unlock()
-	if a.lease.open == nil {
-		return nil, errReleased
-	}
-	return a.lease.open, nil
-}
-
-var errReleased = errors.New("the configuration of this request is gone")
-
-// openTimeout bounds the opening of a store; Badger may have to replay a log.
-const openTimeout = 2 * time.Minute
 
 // loadKeyFile returns the ring in the key file, nil if none is configured.
 func (a *App) loadKeyFile() (*session.Ring, error) {

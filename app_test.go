@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
@@ -117,9 +118,7 @@ func TestSessionsOutliveReloads(t *testing.T) {
 		t.Errorf("the session holds %q", got)
 	}
 	cleanup(t, after.app)
-	if before.store.isOpen() {
-		t.Error("the store is open")
-	}
+	before.store.wantClosed(t)
 	if got := before.reconfigured("").replayed(token); got != "sid=CANARY2" {
 		t.Errorf("the session holds %q", got)
 	}
@@ -546,4 +545,54 @@ func TestNoGoroutinesStay(t *testing.T) {
 		}
 	}
 	t.Error(err)
+}
+
+// A reload to another store does not take the old one from a request that is
+// under way, and closes it after that.
+func TestReloadToAnotherStore(t *testing.T) {
+	in, on := make(chan struct{}), make(chan struct{})
+	backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(in)
+			<-on
+		}
+		w.Header().Set("Set-Cookie", "sid=CANARY; HttpOnly")
+	}))
+	t.Cleanup(backend.Close)
+	s := newServer(t)
+	load := func() *memory {
+		m, id := newMemory(), uniqueID()
+		memories.Store(id, m)
+		app := fmt.Sprintf(`{"store": {"module": "memory", "id": %q}}`, id)
+		if err := s.load(app, `"routes": [{"handle": [`+insecureHandler+`, `+proxyTo(backend.URL)+`]}]`); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	old := load()
+	status := make(chan int)
+	go func() { status <- s.get("/slow", "").StatusCode }()
+	<-in
+	fresh := load()
+	if !old.isOpen() || !fresh.isOpen() {
+		t.Errorf("with a request under way, the old store is open: %v, the new one: %v", old.isOpen(), fresh.isOpen())
+	}
+	close(on)
+	if got := <-status; got != http.StatusOK {
+		t.Errorf("status %d", got)
+	}
+	old.wantClosed(t)
+	if !fresh.isOpen() {
+		t.Error("the new store is closed")
+	}
+}
+
+// wantClosed waits until the last request has given its share of the store back.
+func (m *memory) wantClosed(t *testing.T) {
+	t.Helper()
+	for begin := time.Now(); m.isOpen(); time.Sleep(time.Millisecond) {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("the store stays open")
+		}
+	}
 }

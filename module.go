@@ -234,6 +234,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyht
 	if h.handledAlready(r) {
 		return next.ServeHTTP(w, r)
 	}
+	h.app.lease.enter()
+	defer h.app.lease.exit(h.logger)
 	x, err := h.identify(w, r)
 	if err != nil {
 		return err

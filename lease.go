@@ -44,7 +44,8 @@ func (l *lease) exit(logger *zap.Logger) {
 }
 
 // end takes an app out of its store, and gives its share back as soon as nobody
-// needs it: at once, if the process is about to end.
+// needs it: at once, if the process is about to end or the sessions move to
+// another store, where the copy decides for how long the old one is open.
 func (l *lease) end(a *App) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -56,10 +57,12 @@ func (l *lease) end(a *App) error {
 	if exiting {
 		l.open.exiting()
 	}
+	// What is committed after a copy of the store is done would be lost.
+	copied := l.open.copied()
 	l.open.leave(a)
 	l.open = nil
 	l.over.Store(true)
-	if !exiting && l.requests.Load() > 0 {
+	if !exiting && !copied && l.requests.Load() > 0 {
 		return nil
 	}
 	return l.giveBack()

@@ -99,6 +99,13 @@ func (o *openStore) configure(ctx context.Context, m member) error {
 	return nil
 }
 
+// copied reports whether a copy takes the sessions to another store.
+func (o *openStore) copied() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.job != nil && o.job.source == o
+}
+
 // exiting is called when Caddy is about to end, before a configuration leaves.
 func (o *openStore) exiting() {
 	o.mu.Lock()

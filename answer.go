@@ -29,7 +29,7 @@ func (x *exchange) commit(status int) {
 	// Stored cookies leave the header before anything can fail.
 	setLines(h, slices.Concat(lines[:own], j.keep))
 	delete(h, "Set-Cookie2") // RFC 2965; no browser reads it
-	stripTrailerNames(h)
+	x.stripTrailerNames(h)
 
 	x.use.Action = !isSafe(x.r.Method) || isRedirect(status)
 	x.use.Submit = !isSafe(x.r.Method) && x.use.Navigation

@@ -69,7 +69,7 @@ func (x *exchange) scrub() {
 	delete(h, x.h.SubjectHeader)
 	// Names in the trailer are not canonicalised by who sets them.
 	for name := range h {
-		if trailer, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && isSetCookie(trailer) {
+		if trailer, ok := strings.CutPrefix(name, http.TrailerPrefix); ok && x.h.keepsBack(trailer) {
 			delete(h, name)
 		}
 	}
@@ -236,8 +236,14 @@ func setLines(h http.Header, lines []string) {
 	h["Set-Cookie"] = lines
 }
 
-// stripTrailerNames takes Set-Cookie out of the announced trailers.
-func stripTrailerNames(h http.Header) {
+// keepsBack reports whether a field is not for the browser unless it was judged.
+func (h *Handler) keepsBack(name string) bool {
+	return isSetCookie(name) || h.SubjectHeader != "" && strings.EqualFold(name, h.SubjectHeader)
+}
+
+// stripTrailerNames takes what is not for the browser out of the announced
+// trailers.
+func (x *exchange) stripTrailerNames(h http.Header) {
 	announced, ok := h["Trailer"]
 	if !ok {
 		return
@@ -246,7 +252,7 @@ func stripTrailerNames(h http.Header) {
 	for _, line := range announced {
 		for name := range strings.SplitSeq(line, ",") {
 			name = strings.TrimSpace(name)
-			if name != "" && !isSetCookie(name) {
+			if name != "" && !x.h.keepsBack(name) {
 				kept = append(kept, name)
 			}
 		}

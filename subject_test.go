@@ -59,6 +59,13 @@ func TestSubjectHeader(t *testing.T) {
 			return errFault
 		},
 		"no session": subjectIs(canary),
+		"trailer": func(w http.ResponseWriter, r *http.Request) error {
+			w.Header().Set("Trailer", "X-Session-Subject")
+			err := answers(w, r)
+			w.Header().Set("X-Session-Subject", canary)
+			w.Header().Set(http.TrailerPrefix+"x-session-subject", canary)
+			return err
+		},
 		"early hints": func(w http.ResponseWriter, r *http.Request) error {
 			w.Header().Set("X-Session-Subject", canary)
 			w.WriteHeader(http.StatusEarlyHints)

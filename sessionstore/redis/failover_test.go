@@ -27,7 +27,7 @@ func TestFailover(t *testing.T) {
 func TestSentinelsGone(t *testing.T) {
 	t.Parallel()
 	set := startSentinels(t, "", "")
-	s := openTest(t, Options{Topology: Failover, MasterName: masterName, Addresses: set.addresses(), Timeout: faultTimeout})
+	s := openTest(t, Options{Topology: Failover, MasterName: masterName, Addresses: set.addresses(), Timeout: patientTimeout})
 	a := during(t, s, 3*time.Second, func() {
 		for _, watch := range set.watching {
 			watch.kill()
@@ -73,7 +73,7 @@ func TestStalePrimary(t *testing.T) {
 func TestClusterFailover(t *testing.T) {
 	t.Parallel()
 	nodes := startCluster(t, true)
-	s := openTest(t, Options{Topology: Cluster, Addresses: addresses(nodes[:3]), Timeout: faultTimeout})
+	s := openTest(t, Options{Topology: Cluster, Addresses: addresses(nodes[:3]), Timeout: patientTimeout})
 	dies := func(w int) bool { return s.slotOf(s.physical(keyOfTraffic(t, w))) <= 5460 }
 	lives := func(w int) bool { return !dies(w) }
 	tr := startTraffic(t, s, 16)

@@ -16,6 +16,9 @@ import (
 // faultTimeout is the one that people have who configure none.
 const faultTimeout = DefaultTimeout
 
+// patientTimeout is for tests in which nobody may fail, on a busy machine either.
+const patientTimeout = 2 * time.Second
+
 // during runs traffic while there is a fault, and checks the books.
 func during(t *testing.T, s *Store, length time.Duration, begin, end func()) account {
 	t.Helper()

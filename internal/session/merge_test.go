@@ -3,6 +3,7 @@ package session
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
@@ -37,7 +38,7 @@ func TestMergeSideSessions(t *testing.T) {
 		}
 		w.together(base, Use{}, nil, one, two)
 		w.wantCookies(base, Use{}, "cart=2 login=1 other=1 return=1")
-		w.m.commits.Wait()
+		synctest.Wait()
 
 		// Whoever else has the token of a side session sees what he knew, for the
 		// grace, and changes nothing.
@@ -74,7 +75,7 @@ func TestMergeInterrupted(t *testing.T) {
 			t.Errorf("it is merged again: %q", cookiesOf(s))
 		}
 		w.together(base, Use{}, nil, side)
-		w.m.commits.Wait()
+		synctest.Wait()
 		w.wantCookies(base, Use{}, "a=1")
 		if !w.load(side, Use{}).Frozen() {
 			t.Error("the side session goes on")
@@ -143,7 +144,7 @@ func TestMergedLoginRotates(t *testing.T) {
 				time.Sleep(2 * rotationPause)
 				side := w.create("sid=victim")
 				res := w.together(planted, navigation, nil, side)
-				w.m.commits.Wait()
+				synctest.Wait()
 				if res.Token == nil || !res.Reissue {
 					t.Fatal("not rotated")
 				}
@@ -185,7 +186,7 @@ func TestSideOfItself(t *testing.T) {
 	forEachCache(t, func(t *testing.T, w *world) {
 		tok := w.live("a=1")
 		w.together(tok, Use{}, nil, tok)
-		w.m.commits.Wait()
+		synctest.Wait()
 		w.request(tok, Use{}, "b=1")
 		time.Sleep(2 * grace)
 		w.wantCookies(tok, Use{}, "a=1 b=1")
@@ -198,7 +199,7 @@ func TestSideOfItselfRenewed(t *testing.T) {
 		old := w.aged("a=1")
 		fresh := w.renewed(old)
 		w.together(fresh, Use{}, nil, old)
-		w.m.commits.Wait()
+		synctest.Wait()
 		w.request(fresh, Use{}, "b=1")
 		time.Sleep(2 * grace)
 		w.wantCookies(fresh, Use{}, "a=1 b=1")
@@ -220,7 +221,7 @@ func TestMergeAfterLogout(t *testing.T) {
 		w.together(base, Use{}, nil, side)
 		w.wantCookies(base, Use{}, "cart=1 return=1")
 		// One that began after the logout is a login.
-		w.m.commits.Wait()
+		synctest.Wait()
 		time.Sleep(time.Second)
 		res := w.together(base, Use{}, nil, w.create("sid=2"))
 		w.wantCookies(res.Token, Use{}, "cart=1 return=1 sid=2")

@@ -2,6 +2,7 @@ package session
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
@@ -49,7 +50,7 @@ func TestRenew(t *testing.T) {
 		w.wantCookies(fresh, Use{}, "a=2 b=1 c=1 d=1")
 		w.wantCookies(old, Use{}, "a=2 b=1 c=1 d=1")
 		w.request(fresh, Use{}, "e=1")
-		w.m.commits.Wait()
+		synctest.Wait()
 		w.request(old, Use{}, "f=1")
 		w.wantCookies(fresh, Use{}, "a=2 b=1 c=1 d=1 e=1 f=1")
 		if w.load(fresh, Use{}).Handle() != handle {
@@ -73,7 +74,7 @@ func TestRenewalLost(t *testing.T) {
 		}
 		w.wantCookies(fresh, Use{}, "a=1")
 		w.request(fresh, Use{})
-		w.m.commits.Wait()
+		synctest.Wait()
 		time.Sleep(grace)
 		w.wantNone(old)
 		w.wantCookies(fresh, Use{}, "a=1")
@@ -148,7 +149,7 @@ func TestRenewalAndLogin(t *testing.T) {
 		w.wantCookies(fresh, Use{}, "a=1")
 		w.wantCookies(old, Use{}, "a=1")
 		w.request(in, Use{})
-		w.m.commits.Wait()
+		synctest.Wait()
 		time.Sleep(grace)
 		w.wantNone(old)
 		w.wantNone(fresh)
@@ -169,7 +170,7 @@ func TestRenewalUnderAnOldKey(t *testing.T) {
 			t.Error("the new token has an old key")
 		}
 		w.request(fresh, Use{})
-		w.m.commits.Wait()
+		synctest.Wait()
 		if err := w.m.DropKey(t.Context(), w.m.Keys()[1].ID); err != nil {
 			t.Fatal(err)
 		}
@@ -254,12 +255,12 @@ func TestRenewedTokenAfterCrash(t *testing.T) {
 			return nil
 		}
 		w.request(fresh, Use{}, "b=1; Max-Age=31536000")
-		w.m.commits.Wait()
+		synctest.Wait()
 		w.store.Fail = nil
 		m := w.node(uncached)
 		time.Sleep(time.Hour)
 		_, _ = m.Load(t.Context(), old, testScope, Use{}, w.c)
-		m.commits.Wait()
+		synctest.Wait()
 		time.Sleep(grace + time.Second)
 		w.wantOn(m, old, ErrNoSession)
 		w.wantOn(m, fresh, nil)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/serversession/caddy-server-session/sessionstore"
@@ -58,7 +59,7 @@ func TestRotationAtLogin(t *testing.T) {
 		// It dies soon after the new token was presented, and is then known as
 		// one that was replaced.
 		w.keep(nil, w.load(res.Token, Use{}), Use{})
-		w.m.commits.Wait()
+		synctest.Wait()
 		w.wantCookies(planted, Use{}, "cart=1")
 		time.Sleep(grace)
 		if _, err := w.m.Load(t.Context(), planted, testScope, Use{}, w.c); !errors.Is(err, ErrReused) || !errors.Is(err, ErrNoSession) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -169,6 +170,15 @@ func (m *Manager) drain(name lookupKey, q *queue) {
 	}
 }
 
+// describe says what a panic was about without what may be in it: a cookie that
+// somebody else's code could not cope with.
+func describe(p any) string {
+	if err, ok := p.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", p)
+}
+
 // commit writes the changes of a batch in one swap, and returns what the record
 // then is, as far as that is known. It holds the session's stripe until the
 // outcome is known, so that nobody fills the cache with a state that is about
@@ -180,7 +190,7 @@ func (m *Manager) commit(name lookupKey, batch []*change, before *Session) (afte
 			m.cache.remove(name)
 			after = nil
 			for _, ch := range batch {
-				ch.err = fmt.Errorf("updating a session: %w: panic: %v\n%s", sessionstore.ErrIndeterminate, p, debug.Stack())
+				ch.err = fmt.Errorf("updating a session: %w: panic: %s\n%s", sessionstore.ErrIndeterminate, describe(p), debug.Stack())
 			}
 		}
 	}()
